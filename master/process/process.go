@@ -1,0 +1,147 @@
+// Package process starts, watches, limits and signals worker processes.
+//
+// It keeps no list of them: package master owns each Process it was given, and
+// is the only one that reaps. It knows nothing of links or requests, and does
+// not use os/exec, whose own waiting would compete with the one reaper.
+package process
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Unset leaves a limit as the master has it.
+const Unset = -1 << 31
+
+// A Command is what one worker runs, and within which limits. All descriptors
+// are borrowed.
+type Command struct {
+	Argv []string // Argv[0] is the path of the program
+	Dir  string   // working directory; "" is the master's
+	Env  []string // the whole environment
+
+	Stdout, Stderr int
+	Link           int // becomes LinkFD in the worker
+
+	NOFILE         int // RLIMIT_NOFILE, soft and hard; see setrlimit(2)
+	Nice           int // see setpriority(2)
+	OOMScoreAdjust int // see proc_pid_oom_score_adj(5)
+}
+
+// LinkFD is the number under which a worker finds its link.
+const LinkFD = 3
+
+// A Process is a started worker, the leader of a process group of its own.
+type Process struct {
+	PID int
+	FD  int // its pidfd, close-on-exec; the holder closes it
+}
+
+// Start runs c in a process group of its own and returns when the kernel has
+// taken the program, which then still has to set its limits and to execute
+// the worker: see Trampoline. It waits for the kernel and may take a while
+// (fork, exec): call it outside the loop. The caller owns Process.FD.
+func Start(c Command) (Process, error) {
+	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return Process{}, os.NewSyscallError("open /dev/null", err)
+	}
+	defer unix.Close(null)
+	pidfd := -1
+	pid, err := syscall.ForkExec("/proc/self/exe", trampolineArgs(c), &syscall.ProcAttr{
+		Dir:   c.Dir,
+		Env:   c.Env,
+		Files: []uintptr{uintptr(null), uintptr(c.Stdout), uintptr(c.Stderr), uintptr(c.Link)},
+		Sys:   &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd},
+	})
+	if err != nil {
+		return Process{}, startError(c, err)
+	}
+	if pidfd < 0 {
+		if pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
+			unix.Kill(-pid, unix.SIGKILL)
+			return Process{}, os.NewSyscallError("pidfd_open", err)
+		}
+	}
+	return Process{PID: pid, FD: pidfd}, nil
+}
+
+// startError names the part of the command that the kernel refused.
+func startError(c Command, err error) error {
+	if c.Dir != "" && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.EACCES)) {
+		return fmt.Errorf("cannot enter the working directory %s: %w", c.Dir, err)
+	}
+	return os.NewSyscallError("fork", err)
+}
+
+// Signal sends sig to the process alone.
+func (p Process) Signal(sig unix.Signal) error {
+	return os.NewSyscallError("pidfd_send_signal", unix.PidfdSendSignal(p.FD, sig, nil, 0))
+}
+
+// KillGroup sends SIGKILL to every process of the group. Call it only before
+// the leader is reaped: as long as its zombie holds the number, nobody else
+// can have it. One call is enough, a fork in progress fails with the signal
+// pending.
+func (p Process) KillGroup() error {
+	return os.NewSyscallError("kill", unix.Kill(-p.PID, unix.SIGKILL))
+}
+
+// GroupEmpty says whether the last process of the group has gone, reaped
+// leader included.
+func (p Process) GroupEmpty() bool {
+	return unix.Kill(-p.PID, 0) == unix.ESRCH
+}
+
+// An Exit is how a process ended.
+type Exit struct {
+	Status syscall.WaitStatus
+}
+
+// Reap takes the exit of the process with this pid if it has ended. Only the
+// loop calls it, for its own children.
+func Reap(pid int) (Exit, bool) {
+	var ws unix.WaitStatus
+	for {
+		got, err := unix.Wait4(pid, &ws, unix.WNOHANG, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		return Exit{Status: syscall.WaitStatus(ws)}, err == nil && got == pid
+	}
+}
+
+// Signaled says which signal ended the process, 0 if none did.
+func (e Exit) Signaled() unix.Signal {
+	if e.Status.Signaled() {
+		return e.Status.Signal()
+	}
+	return 0
+}
+
+// Clean says that the process returned 0.
+func (e Exit) Clean() bool { return e.Status.Exited() && e.Status.ExitStatus() == 0 }
+
+// String reads "exited with status 1" or "killed by SIGSEGV (core dumped)".
+func (e Exit) String() string {
+	switch {
+	case e.Status.Exited():
+		return "exited with status " + strconv.Itoa(e.Status.ExitStatus())
+	case e.Status.CoreDump():
+		return "killed by " + unix.SignalName(e.Status.Signal()) + " (core dumped)"
+	case e.Status.Signaled():
+		return "killed by " + unix.SignalName(e.Status.Signal())
+	}
+	return fmt.Sprintf("ended with wait status %#x", int(e.Status))
+}
+
+// BecomeSubreaper makes the calling process the parent of every descendant
+// whose own parent dies; see PR_SET_CHILD_SUBREAPER(2const).
+func BecomeSubreaper() error {
+	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+}

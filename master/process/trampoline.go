@@ -1,0 +1,79 @@
+package process
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// trampolineName is what the first argument of a trampoline is.
+const trampolineName = "scgid-worker-exec"
+
+// trampolineArgs is the command line that Trampoline understands.
+func trampolineArgs(c Command) []string {
+	return append([]string{trampolineName,
+		strconv.Itoa(c.NOFILE), strconv.Itoa(c.Nice), strconv.Itoa(c.OOMScoreAdjust)}, c.Argv...)
+}
+
+// Trampoline has to be the first thing that main calls in every program that
+// calls Start. In the master it returns at once. In a child that Start made it
+// sets the limits from inside, where they apply to nobody else and before the
+// worker's first instruction, executes the worker and does not return. What
+// goes wrong there is told to the master by FAILED= on the link.
+//
+// (A fork in Go can set a group and descriptors but no limits; setting them
+// from the master, after the start, would come too late for some.)
+func Trampoline() {
+	if len(os.Args) < 5 || os.Args[0] != trampolineName {
+		return
+	}
+	err := enter(os.Args[1:4])
+	if err == nil {
+		argv := os.Args[4:]
+		err = fmt.Errorf("cannot execute %s: %v", argv[0], syscall.Exec(argv[0], argv, os.Environ()))
+	}
+	fmt.Fprintln(os.Stderr, "scgid:", err)
+	text := "FAILED=" + strings.ReplaceAll(err.Error(), "\n", " ")
+	unix.Sendto(LinkFD, []byte(text[:min(len(text), 1024)]), unix.MSG_NOSIGNAL, nil)
+	os.Exit(127)
+}
+
+// enter applies the three limits.
+func enter(args []string) error {
+	var n [3]int
+	for i, arg := range args {
+		v, err := strconv.Atoi(arg)
+		if err != nil {
+			return fmt.Errorf("bad limit %q", arg)
+		}
+		n[i] = v
+	}
+	nofile, nice, oom := n[0], n[1], n[2]
+	// Whatever the master was itself started with stays out of the worker.
+	if err := unix.CloseRange(LinkFD+1, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return os.NewSyscallError("close_range", err)
+	}
+	if oom != Unset {
+		if err := os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(oom)), 0); err != nil {
+			return fmt.Errorf("cannot set OOMScoreAdjust=%d: %w", oom, err)
+		}
+	}
+	if nice != Unset {
+		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, nice); err != nil {
+			return fmt.Errorf("cannot set Nice=%d: %w", nice, err)
+		}
+	}
+	if nofile != Unset {
+		// syscall's, not unix's: it also keeps the runtime from putting the
+		// old soft limit back at exec.
+		limit := syscall.Rlimit{Cur: uint64(nofile), Max: uint64(nofile)}
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+			return fmt.Errorf("cannot set LimitNOFILE=%d: %w", nofile, err)
+		}
+	}
+	return nil
+}
