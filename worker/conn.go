@@ -1,0 +1,125 @@
+package worker
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/scgid/scgid/worker/link"
+	"github.com/scgid/scgid/worker/scgi"
+)
+
+// How long and how much Done reads of a request that was not read whole. A web
+// server that writes the whole body before it reads the reply (Apache does)
+// would lose the reply to a reset; one that never stops must not keep us.
+const (
+	drainTime  = 2 * time.Second
+	drainBytes = 16 << 20
+)
+
+// A Conn is one passed connection. Whoever got it from Accept ends it, with
+// Done or with Close.
+type Conn struct {
+	net.Conn
+
+	end    *link.End
+	id     uint64
+	waited time.Duration
+
+	in    *bufio.Reader // nil unless readRequest was called
+	req   *scgi.Request // nil until a header was read
+	whole bool
+	done  atomic.Bool
+}
+
+// ID returns the number under which the master knows the connection.
+func (c *Conn) ID() uint64 { return c.id }
+
+// Waited returns how long the connection waited in the master for a worker.
+func (c *Conn) Waited() time.Duration { return c.waited }
+
+// ReadRequest reads the SCGI header from the connection; see scgi.ReadRequest
+// for maxHeader and the errors. Read the body from Request.Body, not from the
+// connection, and call it once. Done then knows how much of the request is
+// left.
+func (c *Conn) ReadRequest(maxHeader int) (*scgi.Request, error) {
+	return c.readRequest(bufio.NewReader(c.Conn), maxHeader)
+}
+
+func (c *Conn) readRequest(in *bufio.Reader, maxHeader int) (req *scgi.Request, err error) {
+	c.in = in
+	c.req, err = scgi.ReadRequest(in, maxHeader)
+	return c.req, err
+}
+
+// Whole tells Done that the request was read whole, for a caller who did not
+// use ReadRequest. Done then does not look for the rest of it.
+func (c *Conn) Whole() { c.whole = true }
+
+// SyscallConn gives access to the descriptor, which is non-blocking.
+func (c *Conn) SyscallConn() (syscall.RawConn, error) {
+	sc, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	return sc.SyscallConn()
+}
+
+// Done ends the reply, closes the connection and tells the master, with the
+// status of the reply and the bytes of its body (0: not said). It is called
+// once, when nobody reads or writes any more; later calls do nothing.
+//
+// The end of the connection is the end of an SCGI reply, and the master holds
+// a duplicate, so Done shuts the connection down. When the request was not
+// read whole it first reads the rest, within bounds that make it last up to
+// two seconds; closing over unread bytes would reset the reply.
+//
+// The error is about the message to the master. When the master is gone there
+// is nothing else to do about it than to go on until Accept returns io.EOF.
+func (c *Conn) Done(code int, bytes int64) error {
+	if c.done.Swap(true) {
+		return nil
+	}
+	if rest := c.rest(); rest != 0 {
+		c.shutdown(unix.SHUT_WR)
+		c.Conn.SetReadDeadline(time.Now().Add(drainTime))
+		io.CopyN(io.Discard, c.Conn, rest)
+	}
+	c.shutdown(unix.SHUT_RDWR)
+	c.Conn.Close()
+	return c.end.Done(c.id, code, bytes)
+}
+
+// Close is Done without a word about the reply.
+func (c *Conn) Close() error { return c.Done(0, 0) }
+
+// rest returns how many bytes Done should read: none when the request was read
+// whole, what is missing of the body when that is known, else the most. More
+// bytes than CONTENT_LENGTH promised have been seen from real web servers.
+func (c *Conn) rest() int64 {
+	switch {
+	case c.whole:
+		return 0
+	case c.req == nil:
+		return drainBytes
+	}
+	unread := c.req.Unread() - int64(c.in.Buffered())
+	if unread < 0 {
+		return drainBytes
+	}
+	return min(unread, drainBytes)
+}
+
+// shutdown is shutdown(2). That the client was faster (ENOTCONN) is no error
+// that anyone could act upon.
+func (c *Conn) shutdown(how int) {
+	if raw, err := c.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), how) })
+	}
+}

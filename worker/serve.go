@@ -1,0 +1,178 @@
+package worker
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/scgid/scgid/worker/scgi"
+)
+
+// Serve takes connections from the master and answers each request with h (or
+// http.DefaultServeMux). It returns nil after it has finished all it held: at
+// the master's end of file, at SIGTERM, or when ctx ends. Requests keep the
+// values of ctx but do not end with it.
+//
+// A request's context ends when its client has left, as far as that can be
+// known: once the body has been read, on a Unix socket when the client closes,
+// on TCP when it resets. A panic of h is logged and gives 500 if nothing was
+// sent. The ResponseWriter also is an http.Flusher and an io.ReaderFrom that
+// uses sendfile(2), and has the deadlines of http.ResponseController; it is no
+// http.Hijacker.
+func Serve(ctx context.Context, h http.Handler, opts ...Option) error {
+	o := newOptions(opts)
+	w, err := Open()
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	if h == nil {
+		h = http.DefaultServeMux
+	}
+	if err := w.Ready(o.slots); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { w.Leave() })
+	defer stop()
+	s := &server{options: o, w: w, h: h, ctx: context.WithoutCancel(ctx)}
+	return s.run()
+}
+
+type server struct {
+	options
+	w   *Worker
+	h   http.Handler
+	ctx context.Context
+}
+
+// run has one goroutine for each slot, so that no more connections are held
+// than were asked for. When one cannot go on all leave.
+func (s *server) run() error {
+	ends := make(chan error)
+	for range s.slots {
+		go s.slot(ends)
+	}
+	var err error
+	for range s.slots {
+		if e := <-ends; e != io.EOF && err == nil {
+			err = e
+			s.w.Leave()
+		}
+	}
+	return err
+}
+
+// slot serves one connection after the other and reports why it ended.
+func (s *server) slot(ends chan<- error) {
+	ended := false
+	defer func() {
+		if !ended { // a handler called runtime.Goexit
+			go s.slot(ends)
+		}
+	}()
+	for {
+		c, err := s.w.Accept()
+		if err != nil {
+			ended = true
+			ends <- err
+			return
+		}
+		s.serve(c)
+	}
+}
+
+var readers = sync.Pool{New: func() any { return bufio.NewReader(nil) }}
+
+// serve answers one connection.
+func (s *server) serve(c *Conn) {
+	in := readers.Get().(*bufio.Reader)
+	in.Reset(c.Conn)
+	defer func() {
+		in.Reset(nil)
+		readers.Put(in)
+	}()
+	c.SetReadDeadline(time.Now().Add(s.patience))
+	req, err := c.readRequest(in, s.maxHeader)
+	if err != nil {
+		refuse(c, err)
+		return
+	}
+	r, err := newRequest(req.Header)
+	if err != nil {
+		refuse(c, &scgi.SyntaxError{Status: http.StatusBadRequest, Reason: err.Error()})
+		return
+	}
+	s.answer(c, req, r)
+}
+
+// answer runs the handler. Everything behind it happens also when the handler
+// panics or ends its goroutine.
+func (s *server) answer(c *Conn, req *scgi.Request, r *http.Request) {
+	ctx, cancel := context.WithCancel(context.WithValue(s.ctx, varsKey{}, req.Header))
+	body := newBody(c, req, s.patience, cancel)
+	r = r.WithContext(ctx)
+	r.Body = body
+	if req.ContentLength == 0 {
+		r.Body = http.NoBody
+	}
+	w := newReply(c, r, body, s.log)
+	defer func() {
+		w.finish()
+		body.end()
+		cancel()
+		c.Done(w.code, w.bytes)
+		if r.MultipartForm != nil {
+			r.MultipartForm.RemoveAll()
+		}
+	}()
+	s.handle(w, r)
+}
+
+func (s *server) handle(w *reply, r *http.Request) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		v := recover() // nil: runtime.Goexit
+		if v != http.ErrAbortHandler {
+			s.log.Printf("panic serving %s %s: %v\n%s", r.Method, r.URL.EscapedPath(), v, debug.Stack())
+		}
+		w.crash()
+	}()
+	s.h.ServeHTTP(w, r)
+	returned = true
+}
+
+// refuse answers a request that is none.
+func refuse(c *Conn, err error) {
+	code, reason := http.StatusBadRequest, err.Error()
+	var bad *scgi.SyntaxError
+	switch {
+	case err == io.EOF: // nothing was sent, nothing is answered
+		c.Done(0, 0)
+		return
+	case errors.As(err, &bad):
+		code = bad.Status
+	case errors.Is(err, scgi.ErrTooLarge):
+		code = http.StatusRequestHeaderFieldsTooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		code, reason = http.StatusRequestTimeout, "the header did not come in time"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		reason = "the header broke off"
+	default: // the connection is of no use
+		c.Done(0, 0)
+		return
+	}
+	c.SetWriteDeadline(time.Now().Add(drainTime))
+	fmt.Fprintf(c.Conn, "Status: %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%s\n",
+		code, http.StatusText(code), len(reason)+1, reason)
+	c.Done(code, int64(len(reason)+1))
+}
