@@ -1,0 +1,160 @@
+"""What applications do against the rules; X-Do names it."""
+
+import os
+import sys
+
+TEXT = ("Content-Type", "text/plain")
+
+
+def application(env, start):
+    return globals()["do_" + env["HTTP_X_DO"].replace("-", "_")](env, start)
+
+
+def do_hello(env, start):
+    start("200 OK", [TEXT])
+    return [b"hello\n"]
+
+
+def do_hop(env, start):
+    hop = ["Connection", "keep-alive", "Transfer-Encoding", "TE", "Trailer", "Proxy-Connection", "Status"]
+    start("200 OK", [TEXT] + [(name, "chunked") for name in hop])
+    return [b"x"]
+
+
+def do_header(env, start):
+    """X-Case picks a header that must not reach the wire."""
+    bad = {
+        "crlf": ("X-A", "1\r\nX-Injected: 1"),
+        "lf": ("X-A", "1\nX-Injected: 1"),
+        "cr": ("X-A", "1\rX-Injected: 1"),
+        "nul": ("X-A", "1\0"),
+        "space": ("X A", "1"),
+        "colon": ("X-A: 1\r\nX-Injected", "1"),
+        "empty": ("", "1"),
+        "bytes": (b"X-A", b"1"),
+        "number": ("X-A", 1),
+        "wide": ("X-A", "\u20ac"),
+        "length": ("Content-Length", "ten"),
+        "minus": ("Content-Length", "-1"),
+    }
+    start("200 OK", [TEXT, bad[env["HTTP_X_CASE"]]])
+    return [b"x"]
+
+
+def do_status(env, start):
+    start(env["HTTP_X_STATUS"].encode("latin-1").decode("unicode_escape"), [TEXT])
+    return [b"x"]
+
+
+def do_two_lengths(env, start):
+    start("200 OK", [TEXT, ("Content-Length", "1"), ("Content-Length", "2")])
+    return [b"x"]
+
+
+def do_long(env, start):
+    start("200 OK", [TEXT, ("Content-Length", "5")])
+    return [b"12", b"34567", b"89"]
+
+
+def do_short(env, start):
+    start("200 OK", [TEXT, ("Content-Length", "10")])
+    return [b"12345"]
+
+
+def do_bodiless(env, start):
+    start(env.get("HTTP_X_STATUS", "200 OK"), [TEXT, ("Content-Length", "4")])
+    return [b"body"]
+
+
+def do_bare(env, start):
+    start(env.get("HTTP_X_STATUS", "200 OK"), [TEXT])
+    return [b"body"]
+
+
+def do_silent(env, start):
+    return [b"no start_response"]
+
+
+def do_twice(env, start):
+    start("200 OK", [TEXT])
+    start("200 OK", [TEXT])
+    return [b"x"]
+
+
+def do_text(env, start):
+    start("200 OK", [TEXT])
+    return ["text"]
+
+
+def do_none(env, start):
+    start("200 OK", [TEXT])
+
+
+def do_exit(env, start):
+    sys.exit(3)
+
+
+class BadClose:
+    def __iter__(self):
+        return iter([b"body"])
+
+    def close(self):
+        raise RuntimeError("close failed")
+
+
+def do_bad_close(env, start):
+    start("200 OK", [TEXT])
+    return BadClose()
+
+
+def do_swallow(env, start):
+    """Reads a body that ends early and goes on all the same."""
+    try:
+        env["wsgi.input"].read()
+    except OSError as error:
+        start("200 OK", [TEXT])
+        return [type(error).__mro__[1].__name__.encode()]
+
+
+def do_fork(env, start):
+    """A background child holds every descriptor it can, and lives on."""
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        try:
+            os.read(os.open(env["HTTP_X_FIFO"], os.O_RDONLY), 1)
+        finally:
+            os._exit(0)
+    start("200 OK", [TEXT])
+    return [b"%d" % pid]
+
+
+def do_child_exit(env, start):
+    """The naive fork: the child leaves by sys.exit, through the server."""
+    pid = os.fork()
+    if pid == 0:
+        sys.exit(7)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    start("200 OK", [TEXT])
+    return [b"%d" % code]
+
+
+def do_child_term(env, start):
+    """SIGTERM to a child must not reach the worker."""
+    import signal
+
+    ready, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(tell, b"x")
+            signal.pause()
+        finally:
+            os._exit(0)
+    os.read(ready, 1)
+    os.kill(pid, signal.SIGTERM)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    os.close(ready)
+    os.close(tell)
+    start("200 OK", [TEXT])
+    return [b"%d" % code]
