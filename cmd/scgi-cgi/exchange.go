@@ -1,0 +1,284 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/scgid/scgid/worker"
+	"github.com/scgid/scgid/worker/scgi"
+	"golang.org/x/sys/unix"
+)
+
+// maxHeader bounds a request's header, in bytes. The master has a limit of its
+// own, MaxHeaderBytes, which is the one to set.
+const maxHeader = 1 << 20
+
+// afterEnd is for how many milliseconds a program may live on after the end of
+// its output before the client, which has the whole reply, is told of the end.
+const afterEnd = 5
+
+// An exchange is one request and its reply.
+type exchange struct {
+	server *server
+	conn   *worker.Conn
+	raw    syscall.RawConn // of conn
+	method string
+	script script
+	prog   *program
+
+	left  atomic.Bool // the client has gone
+	cut   atomic.Bool // the body broke off
+	begun bool        // some of the reply was written
+	code  int         // status of the reply
+	bytes int64       // of its body
+}
+
+// answer does all of one exchange but for its end. The error is for the log;
+// the client has its reply by then.
+func (x *exchange) answer() error {
+	q, err := x.conn.ReadRequest(maxHeader)
+	if err != nil {
+		return x.badRequest(err)
+	}
+	x.method = q.Header.Get("REQUEST_METHOD")
+	if x.script, err = x.server.find(q.Header); err != nil {
+		return x.refused(err)
+	}
+	var short []byte
+	if 0 < q.ContentLength && q.ContentLength <= feedAtOnce {
+		if short, err = readShort(q.Body, q.ContentLength); err != nil {
+			x.reply(http.StatusBadRequest)
+			return err
+		}
+	}
+	env := x.server.env.forRequest(q, x.script)
+	x.prog, err = start(x.script, env, q.ContentLength > 0, x.server.null, x.server.watch)
+	if err != nil {
+		return x.refused(startRefusal(err, x.script.path))
+	}
+	return x.run(q, short)
+}
+
+// run sees a started program through to its end.
+func (x *exchange) run(q *scgi.Request, short []byte) error {
+	fd, token, err := x.watchClient()
+	if err != nil {
+		x.prog.end()
+	}
+	var long *feeder
+	switch {
+	case short != nil:
+		x.prog.feedShort(short)
+	case q.ContentLength > 0:
+		long = x.prog.feedLong(q.Body, func() {
+			x.cut.Store(true)
+			x.prog.end()
+		})
+	}
+	if err == nil {
+		err = x.relay()
+	}
+	// From here on the client's leaving is what it should do.
+	x.server.watch.remove(fd, token)
+	return x.finish(long, err)
+}
+
+// watchClient has the program ended when the client leaves: on a Unix socket
+// when it closes, on TCP when it resets. A half-close is no leaving.
+func (x *exchange) watchClient() (fd int, token uint64, err error) {
+	cerr := x.raw.Control(func(f uintptr) {
+		fd = int(f)
+		token, err = x.server.watch.add(fd, 0, x.leave)
+	})
+	return fd, token, errors.Join(cerr, err)
+}
+
+func (x *exchange) leave() {
+	x.left.Store(true)
+	x.prog.end()
+}
+
+// relay passes the program's reply on. It returns at the end of it, or with
+// the error that says why there is none, or no whole one.
+func (x *exchange) relay() error {
+	b, end, err := readHead(x.prog.stdout)
+	if err != nil {
+		return err
+	}
+	h, err := parseHead(b[:end])
+	if err != nil {
+		return err
+	}
+	x.code = h.code
+	if noBody(x.method, h.code) {
+		if err := x.write(h.text); err != nil {
+			return nil
+		}
+		io.Copy(io.Discard, x.prog.stdout)
+		return nil
+	}
+	if err := x.write(append(h.text, b[end:]...)); err != nil {
+		return nil
+	}
+	n, err := x.prog.stdout.moveTo(x.raw)
+	x.bytes = int64(len(b)-end) + n
+	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+		x.leave()
+		return nil
+	}
+	return err
+}
+
+// write writes to the client; an error means that it has left.
+func (x *exchange) write(b []byte) error {
+	x.begun = true
+	_, err := x.conn.Write(b)
+	if err != nil {
+		x.leave()
+	}
+	return err
+}
+
+// errNothing: the program's output ended before a header did.
+var errNothing = errors.New("a reply's header")
+
+// readHead reads a program's header, which ends at end, and what comes with it.
+func readHead(r io.Reader) (b []byte, end int, err error) {
+	b = make([]byte, 0, 4096)
+	for {
+		n, err := r.Read(b[len(b):cap(b)])
+		from := len(b)
+		b = b[:from+n]
+		if end := headEnd(b, from); end >= 0 && end <= maxHead {
+			return b, end, nil
+		}
+		switch {
+		case len(b) >= maxHead:
+			return nil, 0, errLongHead
+		case err == io.EOF && len(b) > 0:
+			return nil, 0, errors.New("the header of its reply has no end")
+		case err == io.EOF:
+			return nil, 0, errNothing
+		case err != nil:
+			return nil, 0, err
+		}
+		if len(b) == cap(b) {
+			b = append(make([]byte, 0, 4*cap(b)), b...)
+		}
+	}
+}
+
+// finish ends the exchange: the reply, the body, the program. err says what
+// was wrong with the program's reply; then the client gets another.
+func (x *exchange) finish(long *feeder, err error) error {
+	if err != nil {
+		if err != errNothing {
+			x.prog.end()
+		}
+		x.failed()
+	}
+	x.prog.stdout.close()
+	x.awaitExit()
+	if long != nil {
+		long.stop(x.conn)
+	}
+	x.prog.closeFeed()
+	status, ended := x.prog.reap(&x.server.later)
+	return x.verdict(status, ended, err)
+}
+
+// failed answers for a program that has not.
+func (x *exchange) failed() {
+	switch {
+	case x.left.Load():
+	case x.cut.Load():
+		x.reply(http.StatusBadRequest)
+	default:
+		x.reply(http.StatusInternalServerError)
+	}
+}
+
+// awaitExit waits for the program. Where that goes on working after the end
+// of its reply, the client does not wait with us.
+func (x *exchange) awaitExit() {
+	if x.prog.exitsWithin(afterEnd) {
+		return
+	}
+	x.raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_WR) })
+	<-x.prog.exited
+}
+
+// verdict is the line for the log, nil when all went well.
+func (x *exchange) verdict(status syscall.WaitStatus, ended bool, err error) error {
+	who := fmt.Sprintf("%s (pid %d)", show(x.script.path), x.prog.pid)
+	switch {
+	case x.left.Load():
+		return fmt.Errorf("the client left, so %s was told to end", who)
+	case x.cut.Load():
+		return fmt.Errorf("%v, so %s was told to end", errCut, who)
+	case err == errNothing:
+		return fmt.Errorf("%s %s without a reply", who, describeExit(status))
+	case err != nil:
+		return fmt.Errorf("%s gave no proper reply: %v", who, err)
+	case !ended && status != 0:
+		return fmt.Errorf("%s %s after it had replied", who, describeExit(status))
+	}
+	return nil
+}
+
+// badRequest answers what is not SCGI. Nothing at all is none of our business:
+// web servers and health checks do that.
+func (x *exchange) badRequest(err error) error {
+	var bad *scgi.SyntaxError
+	switch {
+	case errors.As(err, &bad):
+		x.reply(bad.Status)
+	case errors.Is(err, scgi.ErrTooLarge):
+		x.reply(http.StatusRequestHeaderFieldsTooLarge)
+	case err == io.EOF:
+		return nil
+	}
+	return err
+}
+
+// refused answers a request that gets no program.
+func (x *exchange) refused(err error) error {
+	r, ok := err.(*refusal)
+	if !ok {
+		r = refuse(http.StatusInternalServerError, "%v", err)
+	}
+	x.reply(r.code)
+	return r
+}
+
+// reply gives the client a reply of the worker's own, if it has none yet.
+func (x *exchange) reply(code int) {
+	if x.begun {
+		return
+	}
+	x.begun, x.code = true, code
+	x.conn.Write(plain(code, x.method)) // a client that left is no news here
+}
+
+// startRefusal sorts the error of a start. A program that was there a moment
+// ago and gives ENOENT has an interpreter that is not there.
+func startRefusal(err error, path string) error {
+	switch {
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return refuse(http.StatusForbidden, "cannot execute %s: %v", show(path), err)
+	case errors.Is(err, unix.ENOENT) && !exists(path):
+		return refuse(http.StatusNotFound, "there is no program %s", show(path))
+	case errors.Is(err, unix.ENOENT):
+		return refuse(http.StatusInternalServerError, "cannot execute %s: its interpreter does not exist", show(path))
+	}
+	return refuse(http.StatusInternalServerError, "cannot execute %s: %v", show(path), err)
+}
+
+func exists(path string) bool {
+	var st unix.Stat_t
+	return unix.Stat(path, &st) == nil
+}

@@ -1,0 +1,154 @@
+// Command scgi-cgi is a worker of scgid that runs CGI/1.1 programs (RFC 3875): one
+// program for all requests, or the one beneath a directory that a request
+// names. It starts a process for each request and passes its reply on as it is
+// written.
+//
+// Each program gets an environment that is made of the request and scrubbed,
+// the request's body as standard input, and a process group that is ended when
+// the client leaves. Its standard error is the worker's.
+//
+// It is started by scgid, as the command of scgid run or of ExecStart=. It sets
+// no time limits, does not choose how many workers there are, and speaks no
+// HTTP: those are the master's and the web server's.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/scgid/scgid/worker"
+	"github.com/scgid/scgid/worker/link"
+	"github.com/spf13/cobra"
+)
+
+// options are the flags of the command line.
+type options struct {
+	slots         int
+	root          string
+	index         string
+	env           []string
+	passEnv       []string
+	authorization bool
+}
+
+func main() {
+	if err := command().Execute(); err != nil {
+		fmt.Fprintf(os.Stderr, "scgi-cgi: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	var o options
+	c := &cobra.Command{
+		Use:   "scgi-cgi [flags] PROGRAM [ARG...]\n  scgi-cgi [flags] --root DIR",
+		Short: "Run CGI programs as a worker of scgid",
+		Long: `scgi-cgi runs CGI/1.1 programs as a worker of scgid: PROGRAM for every request,
+or with --root the program beneath DIR that the request's SCRIPT_FILENAME names
+(else DOCUMENT_ROOT with SCRIPT_NAME or DOCUMENT_URI). What leads out of DIR, be
+it by .. or by a symbolic link, is refused; so is an absolute link.`,
+		Version:       version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(_ *cobra.Command, args []string) error {
+			return run(&o, args)
+		},
+	}
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return tellMaster(err) })
+	f := c.Flags()
+	f.SetInterspersed(false) // what follows PROGRAM is the program's
+	f.SortFlags = false
+	f.IntVar(&o.slots, "slots", 4, "programs to run at a time")
+	f.StringVar(&o.root, "root", "", "run the programs beneath `DIR`")
+	f.StringVar(&o.index, "index", "", "program of a directory beneath the root, such as index.cgi; without `NAME` it is refused")
+	f.StringArrayVar(&o.env, "env", nil, "set a variable for the programs (`NAME=VALUE`, repeatable)")
+	f.StringArrayVar(&o.passEnv, "pass-env", nil, "pass a variable of the worker's on (`NAME`, repeatable)")
+	f.BoolVar(&o.authorization, "pass-authorization", false, "let programs see HTTP_AUTHORIZATION")
+	return c
+}
+
+// run is the worker.
+func run(o *options, args []string) error {
+	w, err := worker.Open()
+	if err != nil {
+		if cerr := o.check(args); cerr != nil && errors.Is(err, link.ErrNoMaster) {
+			err = cerr
+		}
+		return err
+	}
+	defer w.Close()
+	if err := o.check(args); err != nil {
+		return w.Fail(err)
+	}
+	s, err := newServer(o, args, log.New(os.Stderr, "scgi-cgi: ", 0))
+	if err != nil {
+		return w.Fail(err)
+	}
+	if err := w.Ready(o.slots); err != nil {
+		return w.Fail(err)
+	}
+	return s.serve(w)
+}
+
+// tellMaster passes on what is wrong with a flag, if a master is there.
+func tellMaster(err error) error {
+	w, oerr := worker.Open()
+	if oerr != nil {
+		return err
+	}
+	defer w.Close()
+	return w.Fail(err)
+}
+
+// check says what is wrong with the command line.
+func (o *options) check(args []string) error {
+	switch {
+	case o.root == "" && len(args) == 0:
+		return errors.New("name a PROGRAM, or --root DIR")
+	case o.root != "" && len(args) > 0:
+		return fmt.Errorf("with --root the request names the program: %q is too much", args[0])
+	case o.root == "" && o.index != "":
+		return errors.New("--index goes with --root only")
+	case strings.ContainsRune(o.index, '/'):
+		return fmt.Errorf("--index %q is not a file name", o.index)
+	case o.slots < 1 || o.slots > link.MaxSlots:
+		return fmt.Errorf("--slots %d is not within 1 to %d", o.slots, link.MaxSlots)
+	}
+	for _, pair := range o.env {
+		if name, _, ok := strings.Cut(pair, "="); !ok || !isName(name) {
+			return fmt.Errorf("--env %q is not NAME=VALUE", pair)
+		}
+	}
+	for _, name := range o.passEnv {
+		if !isName(name) {
+			return fmt.Errorf("--pass-env %q is no name of a variable", name)
+		}
+	}
+	return nil
+}
+
+// pairs returns what the programs get from --pass-env and --env. A variable
+// that the worker does not have is not passed.
+func (o *options) pairs() []string {
+	var pairs []string
+	for _, name := range o.passEnv {
+		if value, ok := os.LookupEnv(name); ok {
+			pairs = append(pairs, name+"="+value)
+		}
+	}
+	return append(pairs, o.env...)
+}
+
+// version is the module's, or of a build from a checkout the revision.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return info.Main.Version
+}

@@ -1,0 +1,319 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/scgid/scgid/worker/scgi"
+	"golang.org/x/sys/unix"
+)
+
+// A script is the program that answers one request.
+type script struct {
+	path string     // what is executed: absolute, without symbolic links
+	dir  string     // its working directory; RFC 3875, 7.2
+	args []string   // its arguments, its own name first
+	vars []scgi.Var // variables that follow from how it was found
+}
+
+// A refusal is a request that gets no program: the client sees the code, the
+// log the reason.
+type refusal struct {
+	code   int
+	reason string
+}
+
+func (r *refusal) Error() string { return r.reason }
+
+func refuse(code int, format string, args ...any) *refusal {
+	return &refusal{code, fmt.Sprintf(format, args...)}
+}
+
+// A root is the directory of --root. It is opened once: what is found later is
+// found beneath that directory, whatever becomes of its name.
+type root struct {
+	fd    int    // O_PATH
+	path  string // as given, absolute and clean
+	real  string // without symbolic links
+	index string // program of a directory, "" for none
+}
+
+// openRoot opens dir, which the root owns from then on.
+func openRoot(dir, index string) (*root, error) {
+	path, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	real, err := descriptorPath(fd)
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return &root{fd: fd, path: path, real: real, index: index}, nil
+}
+
+// find returns the program for a request, or a *refusal.
+func (r *root) find(h scgi.Header) (script, error) {
+	rel, err := r.wanted(h)
+	if err != nil {
+		return script{}, err
+	}
+	fd, name, extra, err := r.open(rel)
+	if err != nil {
+		return script{}, err
+	}
+	defer unix.Close(fd)
+	path, err := descriptorPath(fd)
+	if err != nil {
+		return script{}, refuse(http.StatusInternalServerError, "cannot read the path of %s: %v", show(name), err)
+	}
+	return script{
+		path: path,
+		dir:  filepath.Dir(path),
+		args: []string{path},
+		vars: scriptVars(h, filepath.Join(r.path, name), extra),
+	}, nil
+}
+
+// wanted returns the path below the root that the request names. It may go on
+// behind the program's name with a PATH_INFO.
+//
+// Three sources, the first that is there:
+//
+// SCRIPT_FILENAME, an absolute path beneath the root.
+//
+// SCRIPT_FILENAME as Apache's mod_proxy_scgi sends it, proxy:scgi://host:port/path:
+// the path is an escaped URL path, taken as beneath the root; it may also
+// begin with the root's own path.
+//
+// DOCUMENT_ROOT followed by SCRIPT_NAME, or by DOCUMENT_URI (nginx sends no
+// SCRIPT_NAME by itself), when that is beneath the root.
+func (r *root) wanted(h scgi.Header) (string, error) {
+	name := h.Get("SCRIPT_FILENAME")
+	if rest, ok := strings.CutPrefix(name, "proxy:"); ok {
+		return r.proxied(rest)
+	}
+	if name == "" {
+		top, uri := h.Get("DOCUMENT_ROOT"), h.Get("SCRIPT_NAME")
+		if uri == "" {
+			uri = h.Get("DOCUMENT_URI")
+		}
+		if top == "" || uri == "" {
+			return "", refuse(http.StatusNotFound, "the request names no program: it has no SCRIPT_FILENAME, nor DOCUMENT_ROOT with SCRIPT_NAME")
+		}
+		name = strings.TrimRight(top, "/") + "/" + strings.TrimLeft(uri, "/")
+	}
+	if !strings.HasPrefix(name, "/") {
+		return "", refuse(http.StatusForbidden, "%s is not an absolute path", show(name))
+	}
+	if err := checkPath(name); err != nil {
+		return "", err
+	}
+	rel, ok := r.beneath(name)
+	if !ok {
+		return "", refuse(http.StatusForbidden, "%s is not beneath %s", show(name), r.path)
+	}
+	return rel, nil
+}
+
+// proxied reads what follows proxy: in Apache's SCRIPT_FILENAME.
+func (r *root) proxied(s string) (string, error) {
+	_, s, _ = strings.Cut(s, "://")
+	s, _, _ = strings.Cut(s, "?")
+	slash := strings.IndexByte(s, '/')
+	if slash < 0 {
+		return "", refuse(http.StatusNotFound, "SCRIPT_FILENAME names no path")
+	}
+	name, err := url.PathUnescape(s[slash:])
+	if err != nil {
+		return "", refuse(http.StatusNotFound, "SCRIPT_FILENAME is not well escaped: %s", show(s))
+	}
+	if err := checkPath(name); err != nil {
+		return "", err
+	}
+	if rel, ok := r.beneath(name); ok {
+		return rel, nil
+	}
+	return strings.TrimLeft(name, "/"), nil
+}
+
+// checkPath refuses what no honest web server sends. The kernel holds the
+// border (openat2); these get a clear answer before it is asked.
+func checkPath(name string) error {
+	if strings.IndexByte(name, 0) >= 0 {
+		return refuse(http.StatusForbidden, "the path %s holds a NUL byte", show(name))
+	}
+	if len(name) >= unix.PathMax {
+		return refuse(http.StatusNotFound, "the path %s is too long", show(name))
+	}
+	for _, part := range strings.Split(name, "/") {
+		if part == ".." {
+			return refuse(http.StatusForbidden, "the path %s goes up", show(name))
+		}
+	}
+	return nil
+}
+
+// beneath cuts the root's path off the beginning of name.
+func (r *root) beneath(name string) (string, bool) {
+	for _, top := range []string{r.path, r.real} {
+		rest, ok := strings.CutPrefix(name, top)
+		if ok && (rest == "" || rest[0] == '/' || top == "/") {
+			return strings.TrimLeft(rest, "/"), true
+		}
+	}
+	return "", false
+}
+
+// open opens the program that rel, or a beginning of rel, names. extra is what
+// follows it: its PATH_INFO. The caller owns fd, opened with O_PATH.
+func (r *root) open(rel string) (fd int, name, extra string, err error) {
+	fd, name, err = r.openProgram(rel)
+	if !errors.Is(err, unix.ENOTDIR) {
+		return fd, name, "", describe(err, rel)
+	}
+	// Something on the way is a file: take the first. The loop ends there at
+	// the latest, so it is bounded by the depth of real directories.
+	for i := 1; i < len(rel); i++ {
+		if rel[i] != '/' || rel[i-1] == '/' {
+			continue
+		}
+		fd, err := r.openBeneath(rel[:i])
+		if err != nil {
+			return -1, "", "", describe(err, rel)
+		}
+		if kind(fd) != unix.S_IFDIR {
+			if err := runnable(fd, rel[:i]); err != nil {
+				unix.Close(fd)
+				return -1, "", "", err
+			}
+			return fd, rel[:i], rel[i:], nil
+		}
+		unix.Close(fd)
+	}
+	return -1, "", "", describe(unix.ENOENT, rel)
+}
+
+// openProgram opens rel, and in a directory the index.
+func (r *root) openProgram(rel string) (int, string, error) {
+	fd, err := r.openBeneath(rel)
+	if err == nil && kind(fd) == unix.S_IFDIR && r.index != "" {
+		unix.Close(fd)
+		rel = filepath.Join(rel, r.index)
+		fd, err = r.openBeneath(rel)
+	}
+	if err != nil {
+		return -1, rel, err
+	}
+	if err := runnable(fd, rel); err != nil {
+		unix.Close(fd)
+		return -1, rel, err
+	}
+	return fd, rel, nil
+}
+
+// openBeneath opens rel without ever leaving the root. A symbolic link may
+// point to anything beneath the root by a relative path; any other, absolute
+// ones among them, gives EXDEV.
+func (r *root) openBeneath(rel string) (int, error) {
+	if rel == "" {
+		rel = "."
+	}
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	// openat2(2): EAGAIN when something was renamed meanwhile.
+	for try := 0; ; try++ {
+		fd, err := unix.Openat2(r.fd, rel, &how)
+		if err == nil || try == 16 || err != unix.EAGAIN && err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+// runnable refuses what is not an executable file. Whether this process may
+// execute it shows when it does.
+func runnable(fd int, name string) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return refuse(http.StatusInternalServerError, "cannot look at %s: %v", show(name), err)
+	}
+	switch {
+	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
+		return refuse(http.StatusForbidden, "%s is a directory", show(name))
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return refuse(http.StatusForbidden, "%s is not a file", show(name))
+	case st.Mode&0o111 == 0:
+		return refuse(http.StatusForbidden, "%s is not executable", show(name))
+	}
+	return nil
+}
+
+// kind returns the file type of a descriptor, 0 when it cannot be told.
+func kind(fd int) uint32 {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return 0
+	}
+	return st.Mode & unix.S_IFMT
+}
+
+// describe makes a refusal of what openat2 said.
+func describe(err error, rel string) error {
+	var errno unix.Errno
+	if !errors.As(err, &errno) {
+		return err // nil, or a refusal already
+	}
+	switch errno {
+	case unix.ENOENT, unix.ENOTDIR, unix.ENAMETOOLONG:
+		return refuse(http.StatusNotFound, "there is no program %s", show(rel))
+	case unix.EXDEV:
+		return refuse(http.StatusForbidden, "%s leads out of the root", show(rel))
+	case unix.EACCES, unix.EPERM, unix.ELOOP:
+		return refuse(http.StatusForbidden, "cannot open %s: %v", show(rel), errno)
+	}
+	return refuse(http.StatusInternalServerError, "cannot open %s: %v", show(rel), errno)
+}
+
+// descriptorPath returns the path that fd was opened at, links resolved.
+//
+// The program is executed by this path and not by /proc/self/fd/N, which would
+// be the very file but gives a script's interpreter a name it cannot open (the
+// descriptor is closed by then) and the script a wrong $0. What is left is the
+// moment between openat2 and execve, and only for somebody who may rename
+// things inside the root; they could put any program there anyway.
+func descriptorPath(fd int) (string, error) {
+	return os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+}
+
+// scriptVars sets SCRIPT_FILENAME to the program's path, and where a PATH_INFO
+// was found and not already told, that, and SCRIPT_NAME without it.
+func scriptVars(h scgi.Header, path, extra string) []scgi.Var {
+	vars := []scgi.Var{{Name: "SCRIPT_FILENAME", Value: path}}
+	name, ok := h.Lookup("SCRIPT_NAME")
+	if !ok {
+		name, ok = h.Lookup("DOCUMENT_URI")
+	}
+	info, told := h.Lookup("PATH_INFO")
+	if told && (info != "" || extra == "") {
+		// The web server has split the path, so SCRIPT_NAME is right.
+	} else if extra != "" {
+		name = strings.TrimSuffix(name, extra)
+		vars = append(vars, scgi.Var{Name: "PATH_INFO", Value: extra})
+	}
+	if ok {
+		vars = append(vars, scgi.Var{Name: "SCRIPT_NAME", Value: name})
+	}
+	return vars
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+
+	"github.com/scgid/scgid/worker"
+	"github.com/scgid/scgid/worker/scgi"
+	"golang.org/x/sys/unix"
+)
+
+// A server answers the connections of one worker.
+type server struct {
+	find  func(scgi.Header) (script, error) // a *refusal when there is none
+	env   *environment
+	watch *watcher
+	null  int // /dev/null, for reading
+	log   *log.Logger
+
+	busy  sync.WaitGroup // connections
+	later sync.WaitGroup // programs that were ended and are not reaped yet
+}
+
+// newServer makes a server of what the command line says.
+func newServer(o *options, args []string, logger *log.Logger) (*server, error) {
+	s := &server{env: newEnvironment(o.pairs(), o.authorization), log: logger}
+	var err error
+	if o.root != "" {
+		r, rerr := openRoot(o.root, o.index)
+		if rerr != nil {
+			return nil, rerr
+		}
+		s.find = r.find
+	} else if s.find, err = fixed(args); err != nil {
+		return nil, err
+	}
+	s.null, err = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: "/dev/null", Err: err}
+	}
+	s.watch, err = newWatcher()
+	return s, err
+}
+
+// fixed answers every request with one program. The name is looked up in PATH
+// once; a program that is replaced in its place is taken from the next request
+// on.
+func fixed(args []string) (func(scgi.Header) (script, error), error) {
+	path, err := exec.LookPath(args[0])
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot find the program: %v", err)
+	}
+	s := script{path: path, dir: filepath.Dir(path), args: append([]string{path}, args[1:]...)}
+	return func(scgi.Header) (script, error) { return s, nil }, nil
+}
+
+// serve answers what the master passes until there is no more, then finishes
+// what it holds. The master never passes more than the slots it was told of.
+func (s *server) serve(w *worker.Worker) error {
+	for {
+		c, err := w.Accept()
+		if err != nil {
+			s.busy.Wait()
+			s.later.Wait()
+			s.watch.close()
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		s.busy.Add(1)
+		go func() {
+			defer s.busy.Done()
+			s.exchange(c)
+		}()
+	}
+}
+
+// exchange does one request and takes c.
+func (s *server) exchange(c *worker.Conn) {
+	x := &exchange{server: s, conn: c}
+	raw, err := c.SyscallConn()
+	if err == nil {
+		x.raw = raw
+		err = x.answer()
+	}
+	if err != nil {
+		s.log.Printf("request %d: %v", c.ID(), err)
+	}
+	// An error means that the master is gone; Accept will say so.
+	c.Done(x.code, x.bytes)
+}
