@@ -1,0 +1,67 @@
+package control
+
+import "time"
+
+// States of a pool.
+const (
+	Starting = "starting"
+	Running  = "running"
+	Paused   = "paused"
+	Draining = "draining"
+	Failing  = "failing" // its application does not start
+)
+
+// Status is a pool at one moment. All counts begin with the master.
+type Status struct {
+	Name       string            `json:"name"`
+	State      string            `json:"state"`
+	PID        int               `json:"pid"` // of the master
+	Version    string            `json:"version"`
+	Since      time.Time         `json:"since"`
+	Generation int               `json:"generation"`
+	Limits     Limits            `json:"limits"`
+	Workers    WorkerCounts      `json:"workers"`
+	Queue      Queue             `json:"queue"`
+	Requests   RequestCounts     `json:"requests"`
+	Starts     StartCounts       `json:"starts"`
+	Exits      map[string]uint64 `json:"exits"` // of workers, by reason
+}
+
+// WorkerCounts says how many worker processes there are.
+type WorkerCounts struct {
+	Total    int `json:"total"`
+	Starting int `json:"starting"`
+	Idle     int `json:"idle"`
+	Busy     int `json:"busy"`
+	Retiring int `json:"retiring"` // on their way out
+}
+
+// Queue says what waits where.
+type Queue struct {
+	Waiting   int        `json:"waiting"` // whole requests without a worker
+	Parked    int        `json:"parked"`  // connections whose header is not whole
+	Limit     int        `json:"limit"`   // of Waiting
+	Listeners []Listener `json:"listeners"`
+}
+
+// A Listener is a listening socket.
+type Listener struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+}
+
+// RequestCounts says what became of the connections.
+type RequestCounts struct {
+	Served     uint64 `json:"served"`
+	Active     int    `json:"active"`      // at workers now
+	Refused    uint64 `json:"refused"`     // answered with 503
+	Bad        uint64 `json:"bad"`         // answered with 400, 408, 411 or 431
+	Lost       uint64 `json:"lost"`        // their worker died after reading them
+	ClientGone uint64 `json:"client_gone"` // left while they waited
+}
+
+// StartCounts counts starts of workers.
+type StartCounts struct {
+	Total  uint64 `json:"total"`
+	Failed uint64 `json:"failed"`
+}

@@ -1,0 +1,122 @@
+package config
+
+import (
+	"os"
+	"time"
+
+	"github.com/scgid/scgid/control"
+)
+
+// Key is one thing that can be configured. The table of keys drives parsing,
+// checking, --set and the manual page.
+type Key struct {
+	Section string // without brackets
+	Name    string
+	Default string // as written in a file; empty: nothing
+	Help    string // whole sentences, in plain text
+	kind
+}
+
+// kind is the type of a value: how it is written, checked and stored.
+type kind struct {
+	Type    string // in a word or two, e.g. "time span"
+	Allowed string // what errors and the manual say, e.g. "a number from 1 to 8"
+	List    bool   // repeated keys append, an empty one resets
+	Once    bool   // repeating it without an empty one between is an error
+	Secret  bool   // errors do not repeat the value
+
+	// set stores a trimmed value; an empty one stores nothing set. Its error
+	// says what is allowed, as a *fault where the place is known.
+	set func(*Config, string) error
+}
+
+// String returns the name that --set takes: Section.Key.
+func (k *Key) String() string { return k.Section + "." + k.Name }
+
+// Keys returns the table of keys, in the order of the manual.
+func Keys() []Key { return append([]Key(nil), keys...) }
+
+const (
+	millisecond = time.Millisecond
+	hour        = time.Hour
+	day         = 24 * time.Hour
+)
+
+var keys = []Key{
+	{"Pool", "Listen", "",
+		"Where scgid itself listens, when systemd hands no socket over. One address a line: " +
+			"/path or unix:/path, @name for an abstract socket, HOST:PORT such as 127.0.0.1:4000 or [::1]:4000.",
+		addresses(func(c *Config) *[]string { return &c.Pool.Listen })},
+	{"Pool", "ListenMode", "0660",
+		"Access mode of the Unix sockets that Listen= opens.",
+		mode(func(c *Config) *os.FileMode { return &c.Pool.ListenMode })},
+	{"Pool", "MinWorkers", "1",
+		"Workers that are kept even when there is nothing to do. With 0 the first request starts the first worker.",
+		number(func(c *Config) *int { return &c.Pool.MinWorkers }, 0, control.WorkersMax)},
+	{"Pool", "MaxWorkers", "8",
+		"Workers that are never exceeded, except by the few more that a reload may need for a moment.",
+		number(func(c *Config) *int { return &c.Pool.MaxWorkers }, 1, control.WorkersMax)},
+	{"Pool", "MinIdle", "1",
+		"Idle workers kept ready beyond the busy ones, within MaxWorkers=. " +
+			"When not set it gives way to smaller values of MaxIdle= and MaxWorkers=, and it is 0 if MinWorkers= is 0.",
+		number(func(c *Config) *int { return &c.Pool.MinIdle }, 0, control.WorkersMax)},
+	{"Pool", "MaxIdle", "4",
+		"Idle workers above this number are retired after IdleTimeoutSec=, but never below MinWorkers=. " +
+			"When not set it gives way to a greater MinIdle= and to a smaller MaxWorkers=.",
+		number(func(c *Config) *int { return &c.Pool.MaxIdle }, 0, control.WorkersMax)},
+	{"Pool", "IdleTimeoutSec", "60s",
+		"How long a worker above MaxIdle= is idle before it is retired.",
+		timeout(func(c *Config) *time.Duration { return &c.Pool.IdleTimeout }, millisecond, 30*day)},
+	{"Pool", "IdleExitSec", "0",
+		"How long the whole pool is idle before the master exits; systemd keeps listening and starts it again " +
+			"with the next request. 0 and infinity turn it off.",
+		timeoutOrOff(func(c *Config) *time.Duration { return &c.Pool.IdleExit }, millisecond, 30*day)},
+
+	{"Worker", "ExecStart", "",
+		"The program that a worker runs, and its arguments: exactly one command, with quotes but without a shell. " +
+			"The program is an absolute path or a bare name, which is looked for beside scgid's own programs and then in PATH. " +
+			"Must be set.",
+		command(func(c *Config) *[]string { return &c.Worker.ExecStart })},
+	{"Worker", "WorkingDirectory", "",
+		"The directory in which workers start, resolved anew for each generation, so that it may be a link to the " +
+			"current release. When not set they start where the master did.",
+		directory(func(c *Config) *string { return &c.Worker.WorkingDirectory })},
+	{"Worker", "Environment", "",
+		"Variables for the workers, as KEY=VALUE words with quotes where needed. Of the same variable the last one counts.",
+		environment(func(c *Config) *[]string { return &c.Worker.Environment })},
+	{"Worker", "EnvironmentFile", "",
+		"Files of KEY=VALUE lines, read for each generation; they override Environment=. " +
+			"A file with \"-\" in front of its path may be missing.",
+		envFiles(func(c *Config) *[]EnvFile { return &c.Worker.EnvironmentFile })},
+	{"Worker", "StartTimeoutSec", "60s",
+		"How long a worker may take to become ready before it is killed and counted as a failed start.",
+		timeout(func(c *Config) *time.Duration { return &c.Worker.StartTimeout }, millisecond, day)},
+	{"Worker", "StopTimeoutSec", "30s",
+		"How long a worker that was told to finish may take before it is killed.",
+		timeout(func(c *Config) *time.Duration { return &c.Worker.StopTimeout }, millisecond, day)},
+	{"Worker", "LimitNOFILE", "",
+		"How many files a worker may have open (RLIMIT_NOFILE, soft and hard). When not set it is left as it is.",
+		count(func(c *Config) *uint64 { return &c.Worker.LimitNOFILE }, 16, 1<<30)},
+	{"Worker", "Nice", "0",
+		"Scheduling priority of the workers. A value below the master's own needs privileges.",
+		number(func(c *Config) *int { return &c.Worker.Nice }, -20, 19)},
+	{"Worker", "OOMScoreAdjust", "100",
+		"The workers' oom_score_adj: it is the value itself, not added to the master's. While it is above the master's, " +
+			"the kernel, when out of memory, ends a worker rather than the master. A value below the master's own needs privileges.",
+		number(func(c *Config) *int { return &c.Worker.OOMScoreAdjust }, -1000, 1000)},
+
+	{"Request", "HeaderTimeoutSec", "10s",
+		"How long a client may take to send the whole header of its request; then it gets 408.",
+		timeout(func(c *Config) *time.Duration { return &c.Request.HeaderTimeout }, millisecond, hour)},
+	{"Request", "MaxHeaderBytes", "64K",
+		"How large that header may be; a larger one gets 431.",
+		size(func(c *Config) *int { return &c.Request.MaxHeaderBytes }, 1<<10, 1<<20)},
+
+	{"Queue", "Max", "0",
+		"How many connections are accepted before a worker is free for them; a crash of the master can lose these. " +
+			"More wait in the kernel's backlog, which survives it. 0 means as many as MaxWorkers=.",
+		number(func(c *Config) *int { return &c.Queue.Max }, 0, 1<<16)},
+	{"Queue", "TimeoutSec", "30s",
+		"How long an accepted connection waits for a worker; then it gets 503.",
+		timeout(func(c *Config) *time.Duration { return &c.Queue.Timeout }, millisecond, hour)},
+}

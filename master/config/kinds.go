@@ -1,0 +1,201 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// listMax bounds the entries of one list key.
+const listMax = 1024
+
+// notAllowed is the error of a value that is not what k allows.
+func (k kind) notAllowed() error { return fmt.Errorf("must be %s", k.Allowed) }
+
+func number(p func(*Config) *int, lo, hi int) kind {
+	k := kind{Type: "number", Allowed: fmt.Sprintf("a number from %d to %d", lo, hi)}
+	k.set = func(c *Config, v string) error {
+		n, err := strconv.Atoi(v)
+		if v != "" && (err != nil || n < lo || n > hi) {
+			return k.notAllowed()
+		}
+		*p(c) = n
+		return nil
+	}
+	return k
+}
+
+func count(p func(*Config) *uint64, lo, hi uint64) kind {
+	k := kind{Type: "number", Allowed: fmt.Sprintf("a number from %d to %d", lo, hi)}
+	k.set = func(c *Config, v string) error {
+		n, err := strconv.ParseUint(v, 10, 64)
+		if v != "" && (err != nil || n < lo || n > hi) {
+			return k.notAllowed()
+		}
+		*p(c) = n
+		return nil
+	}
+	return k
+}
+
+func size(p func(*Config) *int, lo, hi int) kind {
+	k := kind{Type: "size", Allowed: fmt.Sprintf("a size from %s to %s", sizeText(lo), sizeText(hi))}
+	k.set = func(c *Config, v string) error {
+		n, ok := parseSize(v)
+		if v != "" && (!ok || n < uint64(lo) || n > uint64(hi)) {
+			return k.notAllowed()
+		}
+		*p(c) = int(n)
+		return nil
+	}
+	return k
+}
+
+func timeout(p func(*Config) *time.Duration, lo, hi time.Duration) kind {
+	k := kind{Type: "time span", Allowed: fmt.Sprintf("a time span from %s to %s", spanText(lo), spanText(hi))}
+	k.set = func(c *Config, v string) error {
+		if v == "" {
+			*p(c) = 0
+			return nil
+		}
+		d, err := timeSpan(v)
+		if err != nil {
+			return err
+		}
+		if d < lo || d > hi {
+			return k.notAllowed()
+		}
+		*p(c) = d
+		return nil
+	}
+	return k
+}
+
+// timeoutOrOff is a timeout that 0 and infinity turn off; it is stored as 0.
+func timeoutOrOff(p func(*Config) *time.Duration, lo, hi time.Duration) kind {
+	k := timeout(p, lo, hi)
+	within := k.set
+	k.Allowed += ", or 0 or infinity for off"
+	k.set = func(c *Config, v string) error {
+		d, err := timeSpan(v)
+		switch {
+		case err != nil:
+			return within(c, v)
+		case d == 0 || d == infinity:
+			*p(c) = 0
+			return nil
+		case d < lo || d > hi:
+			return k.notAllowed()
+		}
+		return within(c, v)
+	}
+	return k
+}
+
+// boolean knows systemd.syntax(7)'s words for yes and no.
+func boolean(p func(*Config) *bool) kind {
+	k := kind{Type: "boolean", Allowed: "a boolean: yes, true, on, 1 or no, false, off, 0"}
+	k.set = func(c *Config, v string) error {
+		switch strings.ToLower(v) {
+		case "1", "yes", "y", "true", "t", "on":
+			*p(c) = true
+		case "", "0", "no", "n", "false", "f", "off":
+			*p(c) = false
+		default:
+			return k.notAllowed()
+		}
+		return nil
+	}
+	return k
+}
+
+func mode(p func(*Config) *os.FileMode) kind {
+	k := kind{Type: "mode", Allowed: "an octal mode from 0000 to 0777"}
+	k.set = func(c *Config, v string) error {
+		n, err := strconv.ParseUint(v, 8, 32)
+		if v != "" && (err != nil || n > 0o777) {
+			return k.notAllowed()
+		}
+		*p(c) = os.FileMode(n)
+		return nil
+	}
+	return k
+}
+
+func addresses(p func(*Config) *[]string) kind {
+	k := kind{Type: "address", List: true,
+		Allowed: "one address a line: /path, unix:/path, @name or HOST:PORT"}
+	k.set = func(c *Config, v string) error {
+		if v == "" {
+			*p(c) = nil
+			return nil
+		}
+		if i := strings.IndexAny(v, " \t"); i >= 0 {
+			return faultf(i, "holds a blank; it must be %s", k.Allowed)
+		}
+		a, err := expand(v, c.Name)
+		if err != nil {
+			return err
+		}
+		return add(p(c), a)
+	}
+	return k
+}
+
+// add appends to a list key, within bounds.
+func add[T any](list *[]T, v T) error {
+	if len(*list) >= listMax {
+		return fmt.Errorf("is one entry too many, %d are allowed", listMax)
+	}
+	*list = append(*list, v)
+	return nil
+}
+
+func directory(p func(*Config) *string) kind {
+	k := kind{Type: "path", Allowed: "an absolute path"}
+	k.set = func(c *Config, v string) error {
+		if v == "" {
+			*p(c) = ""
+			return nil
+		}
+		d, err := expand(v, c.Name)
+		if err != nil {
+			return err
+		}
+		if !filepath.IsAbs(d) {
+			return k.notAllowed()
+		}
+		*p(c) = d
+		return nil
+	}
+	return k
+}
+
+func envFiles(p func(*Config) *[]EnvFile) kind {
+	k := kind{Type: "path", List: true, Allowed: `an absolute path, with "-" in front if it may be missing`}
+	k.set = func(c *Config, v string) error {
+		if v == "" {
+			*p(c) = nil
+			return nil
+		}
+		path, optional := strings.CutPrefix(v, "-")
+		start := len(v) - len(path)
+		path, err := expand(path, c.Name)
+		var f *fault
+		if errors.As(err, &f) {
+			return faultf(start+f.off, "%s", f.text)
+		}
+		if !filepath.IsAbs(path) {
+			return k.notAllowed()
+		}
+		if strings.ContainsAny(path, "*?[") {
+			return fmt.Errorf("is a pattern; it must be %s", k.Allowed)
+		}
+		return add(p(c), EnvFile{path, optional})
+	}
+	return k
+}

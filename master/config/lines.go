@@ -1,0 +1,172 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/coreos/go-systemd/v22/unit"
+)
+
+// lineMax bounds one line, and one that is continued over several, in bytes.
+const lineMax = 64 << 10
+
+// linesMax bounds the logical lines of one file: reading a file of nothing but
+// short lines would take seconds.
+const linesMax = 16 << 10
+
+// line is one logical line: comments, line ends and continuations are gone,
+// and each of its parts knows where it came from.
+type line struct {
+	text  string
+	parts []part
+}
+
+// part is where the bytes from off on were written.
+type part struct{ off, line, col int }
+
+// at returns the line and column, from 1, of an offset in the text.
+func (l line) at(off int) (lineNo, col int) {
+	p := l.parts[0]
+	for _, q := range l.parts[1:] {
+		if q.off > off {
+			break
+		}
+		p = q
+	}
+	return p.line, p.col + off - p.off
+}
+
+// badLine is a line that is not text, or too long.
+type badLine struct {
+	line, col int
+	text      string
+}
+
+const bom = "\ufeff"
+
+// scan cuts a file into logical lines by the rules of systemd.syntax(7): blank
+// lines and those that start with # or ; are skipped, even between continued
+// ones; a backslash at the end becomes a blank and the next line follows. The
+// unit package knows no positions, so it is given one logical line at a time.
+func scan(data string) (lines []line, bad []badLine) {
+	var text []byte  // of the line continued so far
+	var parts []part // of it
+	drop := false    // it is bad already
+	data = strings.TrimPrefix(data, bom)
+	for n := 1; data != ""; n++ {
+		var raw string
+		raw, data, _ = strings.Cut(data, "\n")
+		raw = strings.TrimSuffix(raw, "\r")
+		one := strings.TrimLeft(raw, " \t")
+		if comment(one) && data != "" {
+			continue
+		}
+		col := len(raw) - len(one) + 1
+		if comment(one) { // at the end of the file
+			one = ""
+		}
+		b := checkLine(one, n, col, len(text))
+		if b != nil && !drop {
+			bad = append(bad, *b)
+		}
+		drop = drop || b != nil
+		more := continued(one)
+		if !drop {
+			parts = append(parts, part{len(text), n, col})
+			text = append(text, one...)
+			if more {
+				text[len(text)-1] = ' '
+			}
+		}
+		if more && data != "" {
+			continue
+		}
+		if !drop && len(bytes.TrimSpace(text)) > 0 {
+			if len(lines) == linesMax {
+				return lines, append(bad, badLine{n, col, fmt.Sprintf("file has more than %d lines", linesMax)})
+			}
+			lines = append(lines, line{string(text), parts})
+		}
+		text, parts, drop = text[:0], nil, false
+	}
+	return lines, bad
+}
+
+func comment(s string) bool { return s != "" && (s[0] == '#' || s[0] == ';') }
+
+// continued says whether text ends in a backslash that is not itself escaped.
+func continued(text string) bool {
+	n := len(text) - len(strings.TrimRight(text, `\`))
+	return n%2 == 1
+}
+
+// checkLine returns what is wrong with a physical line that follows before
+// bytes of the same logical one.
+func checkLine(text string, n, col, before int) *badLine {
+	if len(text)+before > lineMax {
+		return &badLine{n, col, fmt.Sprintf("line is longer than %d bytes", lineMax)}
+	}
+	if i, what := badByte(text); what != "" {
+		return &badLine{n, col + i, what}
+	}
+	return nil
+}
+
+// badByte finds what cannot be part of a text.
+func badByte(s string) (int, string) {
+	for i, r := range s {
+		if r == utf8.RuneError {
+			if _, n := utf8.DecodeRuneInString(s[i:]); n <= 1 {
+				return i, "line is not valid UTF-8"
+			}
+		}
+		if r < ' ' && r != '\t' || r == 0x7f {
+			return i, fmt.Sprintf("line holds the control character %U", r)
+		}
+	}
+	return 0, ""
+}
+
+func (l line) isHeader() bool { return l.text[0] == '[' }
+
+// section returns the name in a section header.
+func (l line) section() (string, error) {
+	secs, err := unit.DeserializeSections(&pieces{l.text})
+	if err != nil || len(secs) != 1 {
+		return "", fmt.Errorf("%s is not a section header such as [Pool]", show(l.text))
+	}
+	return secs[0].Section, nil
+}
+
+// assignment returns the key and value of a line below [section], and where
+// the value is in the line's text.
+func (l line) assignment(section string) (key, value string, off int, err error) {
+	opts, err := unit.DeserializeOptions(&pieces{"[" + section + "]\n" + l.text})
+	if err != nil || len(opts) != 1 || opts[0].Name == "" {
+		return "", "", 0, fmt.Errorf("%s is not Key=Value", show(l.text))
+	}
+	value = strings.TrimSpace(opts[0].Value)
+	off = strings.IndexByte(l.text, '=') + 1
+	off += len(l.text[off:]) - len(strings.TrimLeft(l.text[off:], " \t"))
+	if !strings.HasPrefix(l.text[off:], value) {
+		return "", "", 0, errors.New("cannot be read as Key=Value")
+	}
+	return opts[0].Name, value, off, nil
+}
+
+// pieces reads a string in small pieces. The unit package refuses to go on when
+// 2048 bytes or more are buffered without a line end; ours may be longer.
+type pieces struct{ rest string }
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if p.rest == "" {
+		return 0, io.EOF
+	}
+	n := copy(b[:min(len(b), 1024)], p.rest)
+	p.rest = p.rest[n:]
+	return n, nil
+}
