@@ -20,6 +20,9 @@ type Status struct {
 	Since      time.Time         `json:"since"`
 	Generation int               `json:"generation"`
 	Limits     Limits            `json:"limits"`
+	Scaled     bool              `json:"scaled"`                       // Limits were set at run time
+	ResumesIn  float64           `json:"resumes_in_seconds,omitempty"` // of a pause with a limit
+	Saturated  float64           `json:"saturated_seconds,omitempty"`  // how long all workers have been busy with requests waiting
 	Workers    WorkerCounts      `json:"workers"`
 	Queue      Queue             `json:"queue"`
 	Requests   RequestCounts     `json:"requests"`
@@ -38,16 +41,20 @@ type WorkerCounts struct {
 
 // Queue says what waits where.
 type Queue struct {
-	Waiting   int        `json:"waiting"` // whole requests without a worker
-	Parked    int        `json:"parked"`  // connections whose header is not whole
-	Limit     int        `json:"limit"`   // of Waiting
+	Waiting   int        `json:"waiting"`        // whole requests without a worker
+	OldestAge float64    `json:"oldest_seconds"` // of those, how long the first has waited
+	Parked    int        `json:"parked"`         // connections whose header is not whole
+	Limit     int        `json:"limit"`          // of Waiting
 	Listeners []Listener `json:"listeners"`
 }
 
-// A Listener is a listening socket.
+// A Listener is a listening socket. Its backlog is the kernel's queue of
+// connections that the master has not accepted; -1 where it cannot be read.
 type Listener struct {
-	Name    string `json:"name"`
-	Address string `json:"address"`
+	Name         string `json:"name"`
+	Address      string `json:"address"`
+	Backlog      int    `json:"backlog"`
+	BacklogLimit int    `json:"backlog_limit"`
 }
 
 // RequestCounts says what became of the connections.

@@ -1,0 +1,148 @@
+package master
+
+import (
+	"errors"
+	"hash/maphash"
+
+	"github.com/scgid/scgid/worker/scgi"
+	"golang.org/x/sys/unix"
+)
+
+// firstPeek is how much of a connection is looked at first; most headers are
+// shorter.
+const firstPeek = 4 << 10
+
+// judge looks at what c has sent so far, without consuming it, and sends c on
+// its way: to a worker, to our own reply, or to the parked ones.
+func (l *loop) judge(c *conn) {
+	head, block, err := l.peek(c)
+	switch {
+	case err == nil:
+		l.admit(c, head, block)
+	case errors.Is(err, scgi.ErrShort) && c.state == 0:
+		// Just accepted: most clients write right after they connect. The
+		// next turn of the intake, a moment later, looks again before the
+		// kernel is asked to watch.
+		c.state = parked
+		l.makeRoomParked()
+		l.parked.append(&c.place, l.now+l.set.HeaderTimeout)
+		l.fresh = append(l.fresh, c)
+	case errors.Is(err, scgi.ErrShort):
+		l.park(c)
+	default:
+		l.refuseHead(c, err)
+	}
+}
+
+// peek returns the whole header of c as it lies in the socket.
+func (l *loop) peek(c *conn) (scgi.Head, []byte, error) {
+	buf := l.buf[:firstPeek]
+	for {
+		n, errno := receive(c.fd, buf, unix.MSG_PEEK)
+		switch {
+		case errno == unix.EAGAIN:
+			return scgi.Head{}, nil, scgi.ErrShort
+		case errno != 0:
+			return scgi.Head{}, nil, errno
+		case n == 0:
+			return scgi.Head{}, nil, errNothingSent
+		}
+		head, err := scgi.Peek(buf[:n], l.set.MaxHeader)
+		if head.Size > 0 {
+			c.size = head.Size
+		}
+		if errors.Is(err, scgi.ErrShort) && n == len(buf) && len(buf) < len(l.buf) {
+			buf = l.buf // the header is longer than the first look
+			continue
+		}
+		c.seen = n
+		return head, buf[:min(n, head.Size)], err
+	}
+}
+
+var errNothingSent = errors.New("closed with nothing sent")
+
+// admit takes c for a request: notes what is to be known of it and sends it
+// to a worker or to wait for one.
+func (l *loop) admit(c *conn, head scgi.Head, block []byte) {
+	c.hash = maphash.Bytes(l.seed, block)
+	c.method.set(head.Method)
+	c.uri.set(head.URI)
+	c.client.set(head.RemoteAddr)
+	c.whole = l.now
+	c.place.leave()
+	l.unwatch(c)
+	l.hand(c)
+}
+
+// judgeFresh looks a second time at what was just accepted.
+func (l *loop) judgeFresh() {
+	for _, c := range l.fresh {
+		if c.state == parked && c.watch == unwatched {
+			l.judge(c)
+		}
+	}
+	l.fresh = l.fresh[:0]
+}
+
+// park waits for the rest of a header.
+func (l *loop) park(c *conn) {
+	how := uint8(watchedEdge)
+	switch c.watch {
+	case watchedEdge:
+		return
+	case unwatched:
+		how = watchedOnce
+	}
+	if err := l.watchConn(c, how); err != nil {
+		l.log.err("cannot watch a connection", "err", err)
+		l.drop(c)
+	}
+}
+
+// makeRoomParked bounds the parked connections: the oldest goes.
+func (l *loop) makeRoomParked() {
+	if l.parked.len < 4*l.set.Limits.MaxWorkers+64 {
+		return
+	}
+	l.count.Timeouts++
+	l.answer(l.parked.first.of, 408)
+}
+
+// refuseHead ends a connection that will never be a request.
+func (l *loop) refuseHead(c *conn, err error) {
+	var syntax *scgi.SyntaxError
+	switch {
+	case err == errNothingSent:
+		// Health checks, and Apache before a 411.
+		l.count.Empty++
+		l.drop(c)
+	case errors.Is(err, scgi.ErrTooLarge):
+		l.count.TooLarge++
+		l.answer(c, 431)
+	case errors.As(err, &syntax):
+		l.count.Malformed++
+		l.log.debug("refused a request", "err", err)
+		l.answer(c, syntax.Status)
+	default:
+		l.count.ClientGone++
+		l.drop(c)
+	}
+}
+
+// headEvent goes on with a parked connection of which the kernel had news.
+func (l *loop) headEvent(c *conn, events uint32) {
+	// No more bytes will come: what is there has to be enough.
+	over := events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
+	if c.size > 0 && !over {
+		if n, err := unix.IoctlGetInt(c.fd, unix.SIOCINQ); err == nil && n < c.size {
+			l.park(c)
+			return
+		}
+	}
+	l.judge(c)
+	if over && c.state == parked {
+		l.count.Malformed++
+		l.answer(c, 400)
+	}
+}

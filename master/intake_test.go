@@ -1,0 +1,178 @@
+package master
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/scgid/scgid/control"
+	"golang.org/x/sys/unix"
+)
+
+func oneWorker(s *Settings) { s.Limits = control.Limits{MinWorkers: 1, MaxWorkers: 1, MaxIdle: 1} }
+
+// An edge-triggered listener tells once. What finds no room then is accepted
+// later, without a further event.
+func TestManyConnectionsAtOnceAreAllServed(t *testing.T) {
+	checkFDs(t)
+	r, listeners := newRig(t, 1)
+	set := settings("plain")
+	oneWorker(&set)
+	set.QueueMax = 3 // far less than come at once
+	var all []net.Conn
+	for range 300 {
+		all = append(all, r.send("/"))
+	}
+	r.start(set, listeners...)
+	for _, c := range all {
+		r.want(c, "200 OK")
+	}
+}
+
+func TestListenersAreServedInTurn(t *testing.T) {
+	checkFDs(t)
+	r, listeners := newRig(t, 2)
+	set := settings("plain")
+	oneWorker(&set)
+	note := filepath.Join(r.dir, "note")
+	var all []net.Conn
+	for i, from := range listeners {
+		for range 20 {
+			c := r.dialTo(from.Addr)
+			c.Write(request("/note", "NOTE", note, "KEY", fmt.Sprint(i)))
+			all = append(all, c)
+		}
+	}
+	r.start(set, listeners...)
+	for _, c := range all {
+		r.want(c, "200 OK")
+	}
+	got := strings.Join(r.lines(note), "")
+	if got != strings.Repeat("10", 20) && got != strings.Repeat("01", 20) {
+		t.Errorf("served in the order %s", got)
+	}
+}
+
+func TestQueueMaxBoundsWhatIsAccepted(t *testing.T) {
+	checkFDs(t)
+	r := begin(t, "plain", func(s *Settings) { oneWorker(s); s.QueueMax = 3 })
+	held, let := r.held("fifo")
+	var all []net.Conn
+	for range 10 {
+		all = append(all, r.send("/"))
+	}
+	r.until("queue is full", func(s control.Status, _ Counters) bool { return s.Queue.Waiting == 3 })
+	for range 20 { // turns in which it could take more
+		if got := r.counters().Accepted; got != 1+3 {
+			t.Fatalf("%d accepted, want the held one and three in the queue", got)
+		}
+	}
+	let()
+	for _, c := range append(all, held) {
+		r.want(c, "200 OK")
+	}
+}
+
+// While the kernel passes nothing, idle workers are no reason to accept.
+func TestQueueMaxHoldsWhileTheKernelIsBusy(t *testing.T) {
+	checkFDs(t)
+	r := begin(t, "plain", func(s *Settings) { oneWorker(s); s.QueueMax = 3 })
+	r.idle(1)
+	r.inLoop(func(l *loop) { l.busyUntil = l.now + time.Hour })
+	var all []net.Conn
+	for range 10 {
+		all = append(all, r.send("/"))
+	}
+	r.until("queue is full", func(s control.Status, _ Counters) bool { return s.Queue.Waiting >= 3 })
+	for range 20 {
+		if got := r.counters().Accepted; got != 3 {
+			t.Fatalf("%d accepted, want 3", got)
+		}
+	}
+	r.inLoop(func(l *loop) { l.busyUntil = 0 })
+	for _, c := range all {
+		r.want(c, "200 OK")
+	}
+}
+
+func TestAFloodOfBadRequestsDelaysNobodyOnAnotherListener(t *testing.T) {
+	checkFDs(t)
+	r, listeners := newRig(t, 2)
+	set := settings("plain")
+	oneWorker(&set)
+	r.start(set, listeners...)
+	r.idle(1)
+	let := r.holdIntake()
+	for range 400 {
+		c := r.dialTo(listeners[0].Addr)
+		c.Write([]byte("hello"))
+	}
+	good := r.dialTo(listeners[1].Addr)
+	good.Write(request("/conn"))
+	let()
+	if id := r.want(good, "200 OK"); id != "1" && id != "2" {
+		t.Errorf("the good request was connection %s", id)
+	}
+	r.until("all are refused", func(_ control.Status, c Counters) bool { return c.Malformed == 400 })
+}
+
+// A closed connection is room: nobody waits for the rest of the pause.
+func TestIntakeGoesOnWhenAConnectionCloses(t *testing.T) {
+	checkFDs(t)
+	r := begin(t, "plain", nil)
+	held, let := r.held("fifo")
+	r.holdIntake() // for an hour
+	next := r.send("/")
+	let()
+	r.want(held, "200 OK")
+	r.want(next, "200 OK")
+}
+
+func TestWithoutDescriptorsIntakePausesAndGoesOn(t *testing.T) {
+	if !alone(t, nil) {
+		return
+	}
+	r := begin(t, "plain", func(s *Settings) { s.QueueMax = 1000 })
+	r.idle(1)
+	let := r.holdIntake()
+	var all []net.Conn
+	for range 60 {
+		all = append(all, r.dial())
+	}
+	// Room for a few of them.
+	probe, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(probe)
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	limit.Cur = uint64(probe + 6)
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	let()
+	r.until("intake pauses", func(_ control.Status, c Counters) bool { return c.Pauses > 0 })
+	before, pauses, began := cpu(t), r.counters().Pauses, time.Now()
+	time.Sleep(500 * time.Millisecond) // the window that is measured
+	used, more := cpu(t)-before, r.counters().Pauses-pauses
+	if most := uint64(time.Since(began)/acceptPause) + 2; more > most || used > 150*time.Millisecond {
+		t.Errorf("tried %d times, used %v of CPU", more, used)
+	}
+	for _, c := range all {
+		c.Write(request("/"))
+	}
+	for _, c := range all {
+		r.want(c, "200 OK")
+	}
+	r.until("all are counted", func(_ control.Status, c Counters) bool { return c.Served == 60 && c.Accepted == 60 })
+	if n := strings.Count(r.log.String(), "no room for a new connection"); n != 1 {
+		t.Errorf("the log says so %d times", n)
+	}
+}

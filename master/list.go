@@ -1,0 +1,89 @@
+package master
+
+// A list keeps elements in order of their moments. Elements bring their own
+// nodes, so that entering and leaving allocate nothing and take constant time.
+type list[T any] struct {
+	first, last *node[T]
+	len         int
+}
+
+// A node is the place of one element in at most one list at a time.
+type node[T any] struct {
+	prev, next *node[T]
+	list       *list[T]
+	of         *T
+	at         Time // what the list is ordered by: mostly a deadline
+}
+
+// append puts n behind the last.
+func (l *list[T]) append(n *node[T], at Time) {
+	n.leave()
+	n.list, n.at, n.prev = l, at, l.last
+	if l.last != nil {
+		l.last.next = n
+	} else {
+		l.first = n
+	}
+	l.last = n
+	l.len++
+}
+
+// prepend puts n before the first.
+func (l *list[T]) prepend(n *node[T], at Time) {
+	n.leave()
+	n.list, n.at, n.next = l, at, l.first
+	if l.first != nil {
+		l.first.prev = n
+	} else {
+		l.last = n
+	}
+	l.first = n
+	l.len++
+}
+
+// insert puts n before the first with a later moment. It looks from the front.
+func (l *list[T]) insert(n *node[T], at Time) {
+	n.leave()
+	next := l.first
+	for next != nil && next.at <= at {
+		next = next.next
+	}
+	switch {
+	case next == nil:
+		l.append(n, at)
+	case next == l.first:
+		l.prepend(n, at)
+	default:
+		n.list, n.at, n.prev, n.next = l, at, next.prev, next
+		next.prev.next, next.prev = n, n
+		l.len++
+	}
+}
+
+// leave takes n out of the list it is in, if it is in one.
+func (n *node[T]) leave() {
+	l := n.list
+	if l == nil {
+		return
+	}
+	if n.prev != nil {
+		n.prev.next = n.next
+	} else {
+		l.first = n.next
+	}
+	if n.next != nil {
+		n.next.prev = n.prev
+	} else {
+		l.last = n.prev
+	}
+	n.prev, n.next, n.list = nil, nil, nil
+	l.len--
+}
+
+// due returns the first element if its moment has come.
+func (l *list[T]) due(now Time) *T {
+	if l.first == nil || l.first.at > now {
+		return nil
+	}
+	return l.first.of
+}

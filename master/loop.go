@@ -1,0 +1,200 @@
+package master
+
+import (
+	"hash/maphash"
+	"time"
+
+	"github.com/scgid/scgid/master/pool"
+	"github.com/scgid/scgid/worker/link"
+	"golang.org/x/sys/unix"
+)
+
+// A stage is how far the master is on its way out. It only grows.
+type stage uint8
+
+const (
+	serving  stage = iota
+	draining       // takes no more, finishes what it has
+	pressing       // past its time: workers get SIGTERM, who waits gets 503
+	killing        // past that: SIGKILL
+)
+
+// A loop is the master's state, all of it, and belongs to the goroutine that
+// runs it.
+type loop struct {
+	set    Settings
+	notify Notifier
+	log    *logger
+	poll   *poller
+	box    *postbox
+	seed   maphash.Seed
+	began  time.Time
+	now    Time
+	stage  stage
+
+	listeners   []*listener
+	turn        int  // of the listener that was tried last
+	acceptAgain Time // intake is paused until then; 0 is not paused
+
+	conns       []*conn // by index; also those in freeConns
+	freeConns   []*conn
+	lastConn    uint64
+	open        int // connections that are not closed
+	parked      list[conn]
+	waiting     list[conn]
+	ending      list[conn]
+	unconfirmed list[conn]
+	fresh       []*conn // accepted in this turn without a whole header
+
+	workers    []*worker // by index; nil is free
+	lastWorker uint64
+	generation int
+	in         [workerStates]int // workers by state
+	idle       list[worker]      // ready and without a connection, most recently used first
+	partial    list[worker]      // ready, with some connections and a free slot
+	starts     list[worker]      // have to be ready in time
+	stops      list[worker]      // have to be gone in time
+	terms      list[worker]      // got SIGTERM, have to be gone in time
+	burials    list[worker]      // dead, their group is not empty
+	inFlight   int               // starts outside the loop
+	strangers  bool              // a child may have to be reaped
+
+	failures, failuresBefore int // starts that failed in a row, now and before the last good one
+	retryAt                  Time
+	lastReady                Time // when a worker was last ready, before now
+	ramp                     pool.Ramp
+	decideAt                 Time // 0 is none
+	quietSince               Time
+	busyUntil                Time // the kernel passes nothing before
+
+	stopAt     Time // the present stage ends
+	readyAt    Time // READY=1 is sent by then at the latest; 0 once it is sent
+	statusAt   Time // the next STATUS= may be sent
+	statusLast statusKey
+	watchdogAt Time // 0 is none
+	warned     struct{ intake, busy Time }
+
+	count    Counters
+	exits    map[string]uint64
+	sender   link.Sender
+	receiver link.Receiver
+	buf      []byte // of the largest header; nothing in it outlives a turn
+}
+
+// run is the loop. What happens in a turn happens in this order.
+func (l *loop) run() error {
+	more := true
+	for {
+		timeout := time.Duration(0)
+		if !more {
+			timeout = l.timeout()
+		}
+		events, err := l.poll.wait(timeout)
+		if err != nil {
+			return err
+		}
+		l.now = time.Since(l.began)
+		for i := range events {
+			l.handle(&events[i])
+		}
+		l.expire()
+		l.feed()
+		more = !l.intake()
+		l.judgeFresh()
+		l.decide()
+		if l.stage != serving && l.windUp() {
+			return nil
+		}
+	}
+}
+
+// handle is all that can come from outside.
+func (l *loop) handle(e *unix.EpollEvent) {
+	index := int(e.Fd & indexMask)
+	switch e.Fd >> aboutShift {
+	case aboutTick:
+		l.poll.ticking = false
+	case aboutPost:
+		for _, f := range l.box.take() {
+			f(l)
+		}
+	case aboutListener:
+		l.listeners[index].maybe = true
+	case aboutConn:
+		if c := l.conns[index]; c.stamp == e.Pad {
+			l.connEvent(c, e.Events)
+		}
+	case aboutLink:
+		if w := l.workers[index]; w != nil && int32(w.id) == e.Pad && w.heard {
+			l.linkEvent(w, e.Events)
+		}
+	case aboutProcess:
+		if w := l.workers[index]; w != nil && int32(w.id) == e.Pad && w.state != gone {
+			l.died(w)
+		}
+	}
+}
+
+func (l *loop) connEvent(c *conn, events uint32) {
+	switch c.state {
+	case parked:
+		l.headEvent(c, events)
+	case ending:
+		l.drain(c)
+	}
+}
+
+// decide asks the policy what to do and does it.
+func (l *loop) decide() {
+	for {
+		s := pool.Decide(l.view(), l.limits(), l.now)
+		l.ramp, l.decideAt = s.Ramp, s.Wake
+		for range min(s.Start, startsAtOnce-l.inFlight) {
+			l.start()
+		}
+		switch {
+		case s.Exit:
+			l.leaveIdle()
+			return
+		case s.Retire:
+			l.retire(l.idle.last.of)
+		default:
+			return
+		}
+	}
+}
+
+// view is what the policy is shown.
+func (l *loop) view() pool.View {
+	v := pool.View{
+		Starting: l.in[starting],
+		Idle:     l.idle.len,
+		Busy:     l.in[ready] - l.idle.len,
+		Leaving:  l.in[leaving] + l.in[retiring] + l.in[killed],
+
+		Waiting:    l.waiting.len,
+		Parked:     l.parked.len + l.ending.len,
+		QuietSince: l.quietSince,
+
+		Failures: l.failures,
+		RetryAt:  l.retryAt,
+		Ramp:     l.ramp,
+	}
+	if l.idle.last != nil {
+		v.OldestIdle = l.idle.last.at
+	}
+	return v
+}
+
+// limits are the operator's; a pool on its way out keeps nobody without work.
+func (l *loop) limits() pool.Limits {
+	s := &l.set
+	if l.stage != serving {
+		return pool.Limits{Max: s.Limits.MaxWorkers, MaxIdle: s.Limits.MaxWorkers}
+	}
+	return pool.Limits{
+		Min: s.Limits.MinWorkers, Max: s.Limits.MaxWorkers,
+		MinIdle: s.Limits.MinIdle, MaxIdle: s.Limits.MaxIdle,
+		IdleTimeout: s.IdleTimeout, IdleExit: s.IdleExit,
+	}
+}

@@ -1,0 +1,186 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/scgid/scgid/control"
+	"github.com/scgid/scgid/master/process"
+	"github.com/scgid/scgid/worker/scgi"
+	"golang.org/x/sys/unix"
+)
+
+// Settings are what a pool is run with. Durations and sizes have to be
+// positive where nothing else is said.
+type Settings struct {
+	Name    string
+	PID     int    // shown in Status
+	Version string // shown in Status
+	Limits  control.Limits
+
+	IdleTimeout time.Duration
+	IdleExit    time.Duration // 0 is never
+
+	Command      process.Command // Link, and Stdout and Stderr where 0, are filled in
+	StartTimeout time.Duration
+	StopTimeout  time.Duration
+
+	HeaderTimeout time.Duration
+	MaxHeader     int // bytes of the netstring's payload
+
+	QueueMax     int // 0 is Limits.MaxWorkers
+	QueueTimeout time.Duration
+
+	Watchdog time.Duration // how often Notifier.Watchdog is called; 0 is never
+}
+
+// A Notifier is told what the service manager wants to know. Its methods must
+// not block.
+type Notifier interface {
+	Ready(status string)
+	Status(text string)
+	Stopping()
+	Watchdog()
+}
+
+// A Master runs one pool.
+type Master struct {
+	loop *loop
+	box  *postbox
+	done chan struct{}
+}
+
+// ErrOver means that the master has ended.
+var ErrOver = errors.New("the master has ended")
+
+// New makes a master that accepts from the listeners. It borrows their
+// descriptors, which have to stay open until Run returns.
+func New(set Settings, listeners []Listener, notify Notifier, log *slog.Logger) (*Master, error) {
+	if err := set.Limits.Validate(); err != nil {
+		return nil, err
+	}
+	if len(listeners) == 0 {
+		return nil, errors.New("no listening socket")
+	}
+	poll, err := newPoller()
+	if err != nil {
+		return nil, err
+	}
+	box, err := newPostbox()
+	if err != nil {
+		poll.close()
+		return nil, err
+	}
+	set.Command = baseCommand(set)
+	l := &loop{
+		set: set, notify: notify, poll: poll, box: box,
+		seed: maphash.MakeSeed(), began: time.Now(), generation: 1,
+		exits: map[string]uint64{},
+		buf:   make([]byte, max(set.MaxHeader, scgi.DefaultMaxHeader)+16),
+	}
+	m := &Master{loop: l, box: box, done: make(chan struct{})}
+	if err := l.watchAll(listeners); err != nil {
+		m.close()
+		return nil, err
+	}
+	l.log = newLogger(log)
+	return m, nil
+}
+
+// watchAll registers what is there from the beginning.
+func (l *loop) watchAll(listeners []Listener) error {
+	if err := l.poll.ctl(unix.EPOLL_CTL_ADD, l.box.wake, unix.EPOLLIN, aboutPost, 0, 0); err != nil {
+		return err
+	}
+	for _, from := range listeners {
+		if err := l.addListener(from); err != nil {
+			return fmt.Errorf("cannot watch socket %q: %w", from.Name, err)
+		}
+	}
+	return nil
+}
+
+// Run serves until Stop, or until the pool has been idle long enough. It is
+// called once. The process becomes a child subreaper and reaps every child it
+// has: nothing else in it may start or wait for processes meanwhile.
+func (m *Master) Run() error {
+	defer close(m.done)
+	defer m.close()
+	l := m.loop
+	if err := process.BecomeSubreaper(); err != nil {
+		return err
+	}
+	children := make(chan os.Signal, 1)
+	signal.Notify(children, unix.SIGCHLD)
+	defer signal.Stop(children)
+	go func() {
+		for {
+			select {
+			case <-children:
+				m.box.post((*loop).reapStrangers)
+			case <-m.done:
+				return
+			}
+		}
+	}()
+	l.now = time.Since(l.began)
+	l.readyAt = l.now + 10*time.Second
+	if l.set.Watchdog > 0 {
+		l.watchdogAt = l.now + l.set.Watchdog
+	}
+	if l.set.Limits.MinWorkers == 0 {
+		l.sayReady()
+	}
+	err := l.run()
+	l.abandon()
+	l.log.info("stopped", "served", l.count.Served, "lost", l.count.Lost, "refused", l.count.Refused)
+	l.log.close()
+	return err
+}
+
+// close closes what New opened.
+func (m *Master) close() {
+	m.box.close()
+	m.loop.poll.close()
+}
+
+// Stop begins the orderly exit; Run returns when it is complete. It returns at
+// once and may be called at any time.
+func (m *Master) Stop() { m.box.post((*loop).stop) }
+
+// Harden makes an exit in progress harder by one step: workers get SIGTERM and
+// who waits gets 503, then SIGKILL. Without an exit in progress it is Stop.
+func (m *Master) Harden() { m.box.post((*loop).harden) }
+
+// Status returns the pool as it is now; the error is ErrOver or the context's.
+func (m *Master) Status(ctx context.Context) (control.Status, error) {
+	return ask(ctx, m, (*loop).status)
+}
+
+// Counters returns all counts.
+func (m *Master) Counters(ctx context.Context) (Counters, error) {
+	return ask(ctx, m, func(l *loop) Counters { return l.count })
+}
+
+// ask runs f in the loop and returns its answer.
+func ask[T any](ctx context.Context, m *Master, f func(*loop) T) (T, error) {
+	answer := make(chan T, 1)
+	var none T
+	if !m.box.post(func(l *loop) { answer <- f(l) }) {
+		return none, ErrOver
+	}
+	select {
+	case a := <-answer:
+		return a, nil
+	case <-m.done:
+		return none, ErrOver
+	case <-ctx.Done():
+		return none, ctx.Err()
+	}
+}

@@ -1,0 +1,146 @@
+package master
+
+import (
+	"errors"
+	"time"
+
+	"github.com/scgid/scgid/worker/link"
+	"golang.org/x/sys/unix"
+)
+
+// A worker has no reason to say more than this beside DONE.
+const (
+	chatLimit = 1000
+	chatSpan  = time.Second
+)
+
+// linkEvent reads what a worker says. One packet a turn: the set is level
+// triggered, and nobody shall keep us from the others.
+func (l *loop) linkEvent(w *worker, events uint32) {
+	over := events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
+	if over {
+		// It has shut down its writing side. That is no death: that comes
+		// by its pidfd. But it could never say DONE again, so it has to
+		// leave with whatever it holds.
+		l.hearAll(w)
+		l.stopHearing(w)
+		l.leaves(w)
+		return
+	}
+	l.hear(w, false)
+}
+
+// hear takes one packet; false means that there was none. At the end of file
+// an empty packet is the end.
+func (l *loop) hear(w *worker, atEnd bool) bool {
+	packet, err := l.receiver.Receive(w.link)
+	if err != nil {
+		return l.deafTo(w, err)
+	}
+	if len(packet) == 0 && atEnd {
+		return false
+	}
+	m, err := link.Parse(packet)
+	if err == nil {
+		err = l.obey(w, m)
+	}
+	if err != nil {
+		l.violates(w, err)
+	}
+	return true
+}
+
+// deafTo takes an error of Receive; false means that there was no packet.
+func (l *loop) deafTo(w *worker, err error) bool {
+	var violation *link.ParseError
+	switch {
+	case err == link.ErrEmpty:
+		return false
+	case errors.As(err, &violation):
+		l.violates(w, violation)
+		return true
+	}
+	l.kill(w, err.Error())
+	return false
+}
+
+// hearAll takes what a worker has left behind.
+func (l *loop) hearAll(w *worker) {
+	for range 64 + link.MaxSlots {
+		if !w.heard || !l.hear(w, true) {
+			return
+		}
+	}
+}
+
+func (l *loop) stopHearing(w *worker) {
+	if w.heard {
+		l.poll.remove(w.link)
+		w.heard = false
+	}
+}
+
+// violates kills a worker that breaks the protocol; what it holds is served by
+// others if it was not read.
+func (l *loop) violates(w *worker, err error) {
+	l.stopHearing(w)
+	l.count.Violations++
+	l.kill(w, err.Error())
+}
+
+// obey does what a message says. An error is a violation.
+func (l *loop) obey(w *worker, m link.Message) error {
+	if m.HasDone {
+		c := w.find(m.Done)
+		if c == nil {
+			return &link.ParseError{Reason: "DONE for a connection that it does not hold"}
+		}
+		l.count.code(m.Code)
+		l.finish(c)
+		return nil
+	}
+	if err := l.chats(w); err != nil {
+		return err
+	}
+	if m.Extend != 0 && w.find(m.Extend) == nil {
+		return &link.ParseError{Reason: "EXTEND for a connection that it does not hold"}
+	}
+	if m.Failed != nil {
+		l.fails(w, printable(m.Failed))
+	}
+	if m.Status != nil {
+		w.status = printable(m.Status)
+	}
+	if !m.Ready {
+		return nil
+	}
+	if w.state == killed || w.state == leaving {
+		return nil
+	}
+	if w.state != starting {
+		return &link.ParseError{Reason: "READY a second time"}
+	}
+	l.becomeReady(w, m)
+	return nil
+}
+
+// fails takes FAILED=, after which a worker exits by itself.
+func (l *loop) fails(w *worker, why string) {
+	if w.state != starting {
+		return
+	}
+	w.failed = why
+	l.startFailed(w, why)
+	l.enter(w, leaving)
+}
+
+// chats bounds the messages that are not DONE.
+func (l *loop) chats(w *worker) error {
+	if l.now-w.chatSince > chatSpan {
+		w.chat, w.chatSince = 0, l.now
+	}
+	if w.chat++; w.chat > chatLimit {
+		return &link.ParseError{Reason: "it floods the link"}
+	}
+	return nil
+}

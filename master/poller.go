@@ -1,0 +1,159 @@
+package master
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// holdFor is how long the loop waits in the kernel with its processor held.
+// While requests keep coming it never has to go through the runtime's own
+// poller, which costs more than a request's other system calls together; and a
+// garbage collection that just misses the wait is held up no longer than this.
+//
+// A time-out of epoll_wait would do, but it sets up and takes down a timer for
+// each wait, which is dear, on virtual machines above all. So a timer of our
+// own ticks while the loop is awake.
+const holdFor = 5 * time.Millisecond
+
+// A poller is the loop's epoll set, and its two ways of waiting for it.
+type poller struct {
+	fd     int
+	file   *os.File // owns fd; known to the runtime's poller
+	raw    syscall.RawConn
+	events [128]unix.EpollEvent
+	hold   bool // wait with the processor held, for a tick at most
+
+	timer   int // a timerfd
+	ticking bool
+	news    bool // since the last tick
+
+	found int // by the function below, which is made once
+	look  func(fd uintptr) bool
+}
+
+func newPoller() (*poller, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	// An epoll descriptor is itself pollable; os.NewFile gives it to the
+	// runtime's poller if it does not block.
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	p := &poller{fd: fd, file: os.NewFile(uintptr(fd), "epoll")}
+	if p.raw, err = p.file.SyscallConn(); err != nil {
+		p.file.Close()
+		return nil, err
+	}
+	// With one processor nobody else could run while we hold it.
+	p.hold = runtime.GOMAXPROCS(0) > 1
+	if p.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
+		p.file.Close()
+		return nil, os.NewSyscallError("timerfd_create", err)
+	}
+	if err := p.ctl(unix.EPOLL_CTL_ADD, p.timer, unix.EPOLLIN|unix.EPOLLET, aboutTick, 0, 0); err != nil {
+		p.close()
+		return nil, err
+	}
+	p.look = func(uintptr) bool {
+		p.found = p.ask(0)
+		return p.found != 0
+	}
+	return p, nil
+}
+
+// wait returns what has happened, after the time-out at the latest or a tick
+// later; it may come back with nothing before that. A negative time-out is
+// none.
+func (p *poller) wait(timeout time.Duration) ([]unix.EpollEvent, error) {
+	switch {
+	case timeout == 0:
+		return p.events[:max(0, p.ask(0))], nil
+	case !p.hold:
+		return p.park(timeout)
+	case !p.ticking:
+		if err := p.tick(); err != nil {
+			return nil, err
+		}
+	}
+	n := p.ask(-1)
+	if n != 1 || p.events[0].Fd != aboutTick<<aboutShift {
+		p.news = true
+		return p.events[:max(0, n)], nil
+	}
+	p.ticking = false
+	quiet := !p.news
+	p.news = false
+	if !quiet || timeout > 0 && timeout <= holdFor {
+		return nil, nil // due work comes first
+	}
+	return p.park(timeout)
+}
+
+// tick has the timer fire once, holdFor from now. One that repeats would have
+// to be read each time: timerfd does not go on before. So the event is an
+// edge, and whoever sees it says that it is no longer ticking.
+func (p *poller) tick() error {
+	p.ticking = true
+	return os.NewSyscallError("timerfd_settime", unix.TimerfdSettime(p.timer, 0,
+		&unix.ItimerSpec{Value: unix.NsecToTimespec(int64(holdFor))}, nil))
+}
+
+// park waits in the runtime's poller, as any goroutine that reads.
+func (p *poller) park(timeout time.Duration) ([]unix.EpollEvent, error) {
+	var deadline time.Time
+	if timeout > 0 {
+		deadline = time.Now().Add(timeout)
+	}
+	p.found = 0
+	if err := p.file.SetReadDeadline(deadline); err != nil {
+		return nil, err
+	}
+	if err := p.raw.Read(p.look); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, err
+	}
+	return p.events[:max(0, p.found)], nil
+}
+
+// ask is epoll_pwait. A signal, with which the runtime asks for the processor,
+// makes it return -1: we go round once and come back.
+func (p *poller) ask(ms int) int {
+	n, errno := epollPwait(p.fd, p.events[:], ms)
+	if errno != 0 {
+		return -1
+	}
+	return n
+}
+
+func (p *poller) close() {
+	p.file.Close()
+	unix.Close(p.timer)
+}
+
+// What an event is about; the high bits of its data, beside an index.
+const (
+	aboutTick = iota
+	aboutPost
+	aboutListener
+	aboutConn
+	aboutLink
+	aboutProcess
+	aboutShift = 28
+	indexMask  = 1<<aboutShift - 1
+)
+
+// ctl adds or changes a registration. stamp comes back in the event and tells
+// a present owner of the index from a former one.
+func (p *poller) ctl(op, fd int, events uint32, about int, index, stamp int32) error {
+	e := unix.EpollEvent{Events: events, Fd: int32(about<<aboutShift) | index, Pad: stamp}
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.fd, op, fd, &e))
+}
+
+func (p *poller) remove(fd int) { unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, fd, nil) }

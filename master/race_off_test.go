@@ -1,0 +1,6 @@
+//go:build !race
+
+package master
+
+// raceDetector says that everything is slow.
+const raceDetector = false

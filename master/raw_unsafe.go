@@ -1,0 +1,41 @@
+package master
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The system calls made for every request, without what x/sys/unix and the
+// runtime add to them: an address nobody asked for, and the hand-over of the
+// processor that a call which may block needs. None of these blocks, but for
+// epollPwait, and that one means to keep its processor (see holdFor).
+
+func epollPwait(fd int, events []unix.EpollEvent, ms int) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd),
+		uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(ms), 0, 8)
+	return int(n), errno
+}
+
+// accept takes a connection from a non-blocking listener. The connection is
+// close-on-exec and blocking: that is what workers want.
+func accept(fd int) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, unix.SOCK_CLOEXEC, 0, 0)
+	return int(n), errno
+}
+
+// receive is recv(2) with MSG_DONTWAIT. It gives no control buffer: a client
+// may attach descriptors, and the kernel drops them.
+func receive(fd int, buf []byte, flags int) (int, unix.Errno) {
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&buf[0])),
+			uintptr(len(buf)), uintptr(flags|unix.MSG_DONTWAIT), 0, 0)
+		if errno != unix.EINTR {
+			return int(n), errno
+		}
+	}
+}
+
+// closeFD closes a descriptor whose last reference may be ours; sockets of
+// clients do not linger, so it does not wait.
+func closeFD(fd int) { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }

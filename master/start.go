@@ -1,0 +1,141 @@
+package master
+
+import (
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/scgid/scgid/master/pool"
+	"github.com/scgid/scgid/master/process"
+	"github.com/scgid/scgid/worker/link"
+	"golang.org/x/sys/unix"
+)
+
+// startsAtOnce bounds the starts in progress outside the loop.
+const startsAtOnce = 8
+
+// start begins to start a worker. A goroutine waits for fork and exec and
+// posts what came of it.
+func (l *loop) start() {
+	w := l.newWorker()
+	l.inFlight++
+	l.count.Starts++
+	command := l.set.Command
+	command.Env = append(command.Env[:len(command.Env):len(command.Env)],
+		link.EnvFD+"="+strconv.Itoa(process.LinkFD),
+		link.EnvWorker+"="+strconv.FormatUint(w.id, 10),
+		link.EnvGeneration+"="+strconv.Itoa(l.generation),
+		link.EnvProtocol+"="+strconv.Itoa(link.Protocol),
+		link.EnvPool+"="+l.set.Name)
+	box := l.box
+	go func() {
+		b := launch(command)
+		if !box.post(func(l *loop) { l.started(w, b) }) {
+			b.undo()
+		}
+	}()
+}
+
+// A birth is a worker process with its link, or why there is none.
+type birth struct {
+	proc      process.Process
+	link, end int
+	err       error
+}
+
+// launch makes the link and starts the process; it waits for the kernel.
+func launch(c process.Command) birth {
+	ours, theirs, err := link.Pair()
+	if err != nil {
+		return birth{err: err}
+	}
+	c.Link = theirs
+	p, err := process.Start(c)
+	if err != nil {
+		unix.Close(ours)
+		unix.Close(theirs)
+		return birth{err: err}
+	}
+	return birth{proc: p, link: ours, end: theirs}
+}
+
+// undo ends a process that nobody waits for any more.
+func (b birth) undo() {
+	if b.err != nil {
+		return
+	}
+	b.proc.KillGroup()
+	unix.Close(b.proc.FD)
+	unix.Close(b.link)
+	unix.Close(b.end)
+}
+
+// started takes a process that has been started for w.
+func (l *loop) started(w *worker, b birth) {
+	l.inFlight--
+	if b.err != nil {
+		if w.state == starting {
+			l.startFailed(w, b.err.Error())
+		}
+		l.forget(w)
+		return
+	}
+	w.proc, w.link, w.end = b.proc, b.link, b.end
+	err := l.poll.ctl(unix.EPOLL_CTL_ADD, w.link, unix.EPOLLIN|unix.EPOLLRDHUP, aboutLink, w.index, int32(w.id))
+	w.heard = err == nil
+	if err == nil {
+		err = l.poll.ctl(unix.EPOLL_CTL_ADD, w.proc.FD, unix.EPOLLIN, aboutProcess, w.index, int32(w.id))
+	}
+	switch {
+	case err != nil:
+		// Without its pidfd we would not see it end.
+		l.startFailed(w, err.Error())
+		w.proc.KillGroup()
+		l.forget(w)
+	case w.state == killed:
+		w.proc.KillGroup()
+	}
+}
+
+// becomeReady takes READY=1.
+func (l *loop) becomeReady(w *worker, m link.Message) {
+	w.slots = max(m.Slots, 1)
+	w.dump = string(m.DumpSignal)
+	if cap(w.conns) < w.slots {
+		w.conns = make([]*conn, 0, w.slots)
+	}
+	if l.failures > 0 {
+		l.log.info("the application starts again", "worker", w.id, "failures", l.failures)
+	}
+	l.failuresBefore, l.failures = l.failures, 0
+	l.enter(w, ready)
+	l.log.info("worker is ready", "worker", w.id, "pid", w.proc.PID, "slots", w.slots,
+		"after", (l.now - w.began).Round(time.Millisecond))
+	l.sayReady()
+}
+
+// startFailed counts a start that failed, or a worker that crashed before it
+// had served anybody, and puts off the next.
+func (l *loop) startFailed(w *worker, why string) {
+	if l.failures == 0 {
+		l.failures, l.failuresBefore = l.failuresBefore, 0
+	}
+	l.failures++
+	l.count.StartsFailed++
+	pause := pool.BackOff(l.failures)
+	l.retryAt = l.now + pause
+	l.log.err("worker could not start: "+why, "worker", w.id, "pid", w.proc.PID, "failures", l.failures, "next_try_in", pause)
+	l.sayReady()
+}
+
+// baseCommand is what every worker of these settings is started with.
+func baseCommand(s Settings) process.Command {
+	c := s.Command
+	if c.Stdout == 0 {
+		c.Stdout = int(os.Stdout.Fd())
+	}
+	if c.Stderr == 0 {
+		c.Stderr = int(os.Stderr.Fd())
+	}
+	return c
+}

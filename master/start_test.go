@@ -1,0 +1,150 @@
+package master
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/scgid/scgid/control"
+)
+
+func TestTheServiceIsUpWhileTheApplicationDoesNotStart(t *testing.T) {
+	for _, mode := range []string{"exit", "fail"} {
+		t.Run(mode, func(t *testing.T) {
+			checkFDs(t)
+			r := begin(t, mode, func(s *Settings) { oneWorker(s); s.QueueMax = 2 })
+			select {
+			case <-r.notes.ready:
+			case <-time.After(20 * time.Second):
+				t.Fatal("READY=1 is not said")
+			}
+			if n := r.counters().StartsFailed; n == 0 {
+				t.Error("READY=1 is said before a start has failed")
+			}
+			one, two := r.send("/"), r.send("/")
+			r.until("they wait", waitingIs(2))
+			r.failuresAre(4)
+			r.skip(hopelessAfter)
+			if got := r.now().State; got != control.Failing {
+				t.Errorf("state %q", got)
+			}
+			// The queue is full: more are refused at once.
+			for range 5 {
+				r.want(r.send("/"), "503 Service Unavailable")
+			}
+			r.skip(r.loop.set.QueueTimeout)
+			r.want(one, "503 Service Unavailable")
+			r.want(two, "503 Service Unavailable")
+			if c := r.counters(); c.Refused != 7 || c.Lost != 0 {
+				t.Errorf("%+v", c)
+			}
+			if said := strings.Join(r.notes.all(), "|"); !strings.Contains(said, "READY") {
+				t.Errorf("the service manager heard %q", said)
+			}
+		})
+	}
+}
+
+// failuresAre lets the back-off pass until so many starts have failed.
+func (r *rig) failuresAre(n int) {
+	r.t.Helper()
+	r.loopUntil(fmt.Sprint(n, " failures"), func(l *loop) bool {
+		if l.failures >= n {
+			return true
+		}
+		l.retryAt = min(l.retryAt, l.now)
+		return false
+	})
+}
+
+func TestThePauseBetweenFailedStartsGrows(t *testing.T) {
+	checkFDs(t)
+	r := begin(t, "exit", oneWorker)
+	r.failuresAre(10)
+	r.logs("failures=10 ")
+	var pauses []string
+	for line := range strings.Lines(r.log.String()) {
+		if _, pause, ok := strings.Cut(strings.TrimSpace(line), "next_try_in="); ok {
+			pauses = append(pauses, pause)
+		}
+	}
+	want := []string{"100ms", "200ms", "400ms", "800ms", "1.6s", "3.2s", "6.4s", "12.8s", "25.6s", "30s"}
+	if !slices.Equal(pauses[:10], want) {
+		t.Errorf("pauses %v", pauses)
+	}
+}
+
+func TestNoStartIsTriedBeforeThePauseIsOver(t *testing.T) {
+	checkFDs(t)
+	r := begin(t, "exit", oneWorker)
+	r.failuresAre(8) // 12.8 s
+	r.inLoop(func(l *loop) {
+		if d := l.retryAt - l.now; d < 12*time.Second {
+			t.Errorf("the pause is over in %v", d)
+		}
+	})
+	before := r.counters().Starts
+	c := r.send("/") // is no reason either
+	r.until("waits", waitingIs(1))
+	r.skip(12 * time.Second)
+	r.until("waits", waitingIs(1))
+	if got := r.counters().Starts; got != before {
+		t.Errorf("%d starts in the pause", got-before)
+	}
+	r.skip(time.Second)
+	r.until("tried", func(_ control.Status, c Counters) bool { return c.Starts == before+1 })
+	r.skip(r.loop.set.QueueTimeout)
+	r.want(c, "503 Service Unavailable")
+}
+
+func TestARepairedApplicationServesWithoutAnyStep(t *testing.T) {
+	checkFDs(t)
+	r, listeners := newRig(t, 1)
+	broken := filepath.Join(r.dir, "broken")
+	tell(broken)
+	set := settings("failwhile:" + broken)
+	set.QueueMax = 1
+	r.start(set, listeners...)
+	c := r.send("/")
+	r.failuresAre(3)
+	if err := os.Remove(broken); err != nil {
+		t.Fatal(err)
+	}
+	r.want(c, "200 OK")
+	if s := r.now(); s.State != control.Running {
+		t.Errorf("state %q", s.State)
+	}
+	r.logs("the application starts again")
+}
+
+// A program that cannot even be executed is a start that failed.
+func TestAProgramThatIsNotThereIsAFailedStart(t *testing.T) {
+	checkFDs(t)
+	r := begin(t, "plain", func(s *Settings) { s.Command.Argv = []string{"/no/such/program"} })
+	<-r.notes.ready
+	r.logs("cannot execute /no/such/program: no such file or directory")
+}
+
+func TestAWrongWorkingDirectoryIsAFailedStart(t *testing.T) {
+	checkFDs(t)
+	r := begin(t, "plain", func(s *Settings) { s.Command.Dir = "/no/such/directory" })
+	<-r.notes.ready
+	r.logs("cannot enter the working directory /no/such/directory")
+}
+
+// One that ends in error before it has served anybody did not really start.
+func TestAWorkerThatDiesBeforeItServesCountsAsAFailedStart(t *testing.T) {
+	checkFDs(t)
+	r := begin(t, "once", oneWorker)
+	for range 3 { // one that has served is no failure, whatever it does then
+		r.get("/")
+	}
+	r.until("exits are seen", func(s control.Status, _ Counters) bool { return s.Exits["exited"] == 3 })
+	if c := r.counters(); c.StartsFailed != 0 || c.Lost != 0 {
+		t.Errorf("%+v", c)
+	}
+}

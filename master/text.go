@@ -1,0 +1,27 @@
+package master
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxText bounds text of a worker or a client that is shown to anybody, in
+// bytes.
+const maxText = 500
+
+// printable makes text from outside harmless wherever it is shown: bounded
+// UTF-8 without control characters, so that no terminal obeys it.
+func printable(b []byte) string {
+	b = b[:min(len(b), maxText)]
+	var s strings.Builder
+	for len(b) > 0 {
+		r, n := utf8.DecodeRune(b)
+		b = b[n:]
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			r = '?'
+		}
+		s.WriteRune(r)
+	}
+	return s.String()
+}
