@@ -1,0 +1,55 @@
+# Everything a builder, tester or packager types. The commands work the same
+# from a checkout and from a release.
+
+GO      ?= go
+PREFIX  ?= /usr/local
+DESTDIR ?=
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+bindir  = $(PREFIX)/bin
+sbindir = $(PREFIX)/sbin
+libdir  = $(PREFIX)/lib/scgid
+mandir  = $(PREFIX)/share/man
+
+GOFLAGS_BUILD = -trimpath -ldflags '-X main.version=$(VERSION)'
+STATICCHECK   = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME     ?= 10s
+
+.PHONY: build demo check deps lint test fuzz bench install clean
+
+build: ## programs into bin/
+	$(GO) build $(GOFLAGS_BUILD) -o bin/ ./cmd/scgid ./cmd/scgi-cgi ./cmd/scgibench
+	install -m 755 worker/python/scgi_wsgi.py bin/scgi-wsgi
+
+demo: build ## an example application on http://127.0.0.1:8080/
+	cd worker/python && exec ../../bin/scgid run --name demo --listen @scgid-demo --http 127.0.0.1:8080 \
+		--set Pool.MinWorkers=2 -- scgi-wsgi demo:application
+
+check: deps lint test fuzz ## all tests, after installing what they need
+
+deps: ## what the tests need, on Debian as root; elsewhere it says what is missing
+	.ci/deps
+
+lint:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go'))" || { gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+test:
+	$(GO) test -race -timeout 15m ./...
+
+fuzz: ## short; FUZZTIME=5m for long runs
+	FUZZTIME=$(FUZZTIME) .ci/fuzz
+
+bench: build ## speed beside a small C dispatcher, in one run
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./cmd/scgibench/...
+
+install: build
+	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(libdir) $(DESTDIR)$(mandir)/man5
+	install -m 755 bin/scgid $(DESTDIR)$(sbindir)/
+	install -m 755 bin/scgibench $(DESTDIR)$(bindir)/
+	install -m 755 bin/scgi-wsgi bin/scgi-cgi $(DESTDIR)$(libdir)/
+	install -m 644 packaging/man/*.5 $(DESTDIR)$(mandir)/man5/
+
+clean:
+	rm -rf bin

@@ -1,0 +1,98 @@
+// Command scgid is the master: it takes a listening socket from systemd, or
+// opens one, and serves SCGI requests with a pool of worker processes.
+//
+//	scgid serve NAME          a configured pool, as scgid@NAME.service does
+//	scgid run -- COMMAND      a pool without a file
+//	scgid check NAME|FILE     what is wrong with a configuration
+//
+// The command joins rooms: it reads the configuration, gets the sockets, and
+// hands both to package master, which does the work and owns all that happens
+// from then on. It decides nothing about connections or workers itself.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/scgid/scgid/master/config"
+	"github.com/scgid/scgid/master/process"
+)
+
+// version is set by the build.
+var version = "0.1.0-dev"
+
+// Exit statuses, for scripts and service managers.
+const (
+	exitFailed = 1
+	exitUsage  = 2 // the command line or the configuration is wrong
+)
+
+// A hinted error says also what to do about it.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h hinted) Unwrap() error { return h.error }
+
+// A usageError is one of the command line.
+type usageError struct{ error }
+
+func main() {
+	process.Trampoline()
+	os.Exit(run())
+}
+
+func run() int {
+	err := rootCommand().Execute()
+	if err == nil {
+		return 0
+	}
+	var many config.Errors
+	var h hinted
+	switch {
+	case errors.As(err, &many):
+		for _, e := range many {
+			fmt.Fprintln(os.Stderr, "scgid:", e)
+		}
+	default:
+		fmt.Fprintln(os.Stderr, "scgid:", err)
+	}
+	if errors.As(err, &h) {
+		fmt.Fprintln(os.Stderr, "scgid: hint:", h.hint)
+	}
+	var usage usageError
+	if many != nil || errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "scgid",
+		Short:         "An application server for SCGI",
+		Long:          "scgid gives each accepted SCGI connection to one process of a pool of workers:\na Python WSGI application, a Go program, or CGI programs.",
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return hinted{usageError{err}, "see " + c.CommandPath() + " --help"}
+	})
+	root.AddCommand(serveCommand(), runCommand(), checkCommand())
+	return root
+}
+
+// args wraps a check of positional arguments, whose errors are usage errors.
+func args(check cobra.PositionalArgs, hint string) cobra.PositionalArgs {
+	return func(c *cobra.Command, a []string) error {
+		if err := check(c, a); err != nil {
+			return hinted{usageError{err}, hint}
+		}
+		return nil
+	}
+}

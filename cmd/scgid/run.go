@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/scgid/scgid/activation"
+	"github.com/scgid/scgid/master/config"
+)
+
+func runCommand() *cobra.Command {
+	var listen, set []string
+	var name, http string
+	var verbose bool
+	c := &cobra.Command{
+		Use:   "run [flags] -- COMMAND [ARG...]",
+		Short: "Serve a pool without a configuration file",
+		Long: `Run COMMAND as the worker of a pool, without a configuration file.
+
+Without --listen the pool listens on a Unix socket in the user's runtime
+directory; the log says where.`,
+		Example: `  scgid run --http 127.0.0.1:8080 -- scgi-wsgi app:application
+  scgid run --listen /run/wiki.sock --set Pool.MaxWorkers=16 -- scgi-wsgi wiki.wsgi
+  scgid run --listen 127.0.0.1:4000 -- scgi-cgi --root /usr/lib/cgi-bin`,
+		Args: args(cobra.MinimumNArgs(1), "usage: scgid run -- COMMAND [ARG...]"),
+		RunE: func(_ *cobra.Command, command []string) error {
+			if name == "" {
+				name = poolName(command[0])
+			}
+			// The command's words are its user's own, not the file's syntax.
+			conf, err := config.FromSettings(name, set, command)
+			if err != nil {
+				return err
+			}
+			log := newLog(conf.Name, verbose)
+			sockets, err := runSockets(conf, listen)
+			if err != nil {
+				return err
+			}
+			return serve(conf, sockets, log, http)
+		},
+	}
+	c.Flags().SetInterspersed(false)
+	c.Flags().StringArrayVar(&listen, "listen", nil, "listen on `ADDRESS`: /path, @name or host:port (can be repeated)")
+	c.Flags().StringVar(&http, "http", "", "also serve HTTP on `ADDRESS`, for trying things out")
+	c.Flags().StringVar(&name, "name", "", "`NAME` of the pool (default: after the command)")
+	c.Flags().StringArrayVar(&set, "set", nil, "set one `Section.Key=VALUE` of scgid.conf(5) (can be repeated)")
+	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "log at level debug")
+	return c
+}
+
+var notInName = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
+
+// poolName makes the name of a pool from its command.
+func poolName(command string) string {
+	name := notInName.ReplaceAllString(filepath.Base(command), "_")
+	name = strings.TrimLeft(name, ".-")
+	if name == "" {
+		return "run"
+	}
+	return name[:min(len(name), 32)]
+}
+
+// runSockets opens what --listen or Listen= names, or takes what was handed
+// over, or opens the default.
+func runSockets(conf *config.Config, listen []string) ([]*activation.Socket, error) {
+	if len(listen) == 0 {
+		inherited, _, err := activation.Inherited()
+		if err != nil || len(inherited) > 0 {
+			return inherited, err
+		}
+		listen = conf.Pool.Listen
+	}
+	if len(listen) == 0 {
+		dir, err := runtimeDir()
+		if err != nil {
+			return nil, err
+		}
+		listen = []string{filepath.Join(dir, conf.Name+".sock")}
+	}
+	for i, addr := range listen {
+		// Here, unlike in a file, a relative path has a meaning.
+		if strings.Contains(addr, "/") && !strings.HasPrefix(addr, "/") && !strings.Contains(addr, ":") && addr[0] != '@' {
+			abs, err := filepath.Abs(addr)
+			if err != nil {
+				return nil, err
+			}
+			listen[i] = abs
+		}
+	}
+	return activation.OpenAll(listen, activation.Options{Mode: conf.Pool.ListenMode})
+}
+
+// runtimeDir returns the user's directory for sockets of pools without a
+// file, made if need be.
+func runtimeDir() (string, error) {
+	base := os.Getenv("XDG_RUNTIME_DIR")
+	switch {
+	case base != "":
+	case os.Geteuid() == 0:
+		base = "/run"
+	default:
+		return "", hinted{errors.New("nothing to listen on: XDG_RUNTIME_DIR is not set"), "name an address with --listen"}
+	}
+	dir := filepath.Join(base, "scgid")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("cannot make the directory for the socket: %w", err)
+	}
+	return dir, nil
+}

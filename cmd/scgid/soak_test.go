@@ -1,0 +1,274 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math/rand"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/scgid/scgid/worker/scgi"
+	"golang.org/x/sys/unix"
+)
+
+// soak is by how much the faults are multiplied: 1 in CI, and SCGID_SOAK=30
+// for the figures in the documentation.
+func soak() int {
+	n, _ := strconv.Atoi(os.Getenv("SCGID_SOAK"))
+	return max(n, 1)
+}
+
+// A traffic is what clients send until stop, and what became of each request.
+type traffic struct {
+	addr string
+	stop atomic.Bool
+	n    atomic.Int64
+	done sync.WaitGroup
+
+	mu     sync.Mutex
+	good   map[string]bool
+	failed map[string]string // why
+}
+
+func startTraffic(addr string, clients int) *traffic {
+	l := &traffic{addr: addr, good: map[string]bool{}, failed: map[string]string{}}
+	for range clients {
+		l.done.Add(1)
+		go func() {
+			defer l.done.Done()
+			for !l.stop.Load() {
+				l.one()
+			}
+		}()
+	}
+	return l
+}
+
+// one sends one request with a key of its own.
+func (l *traffic) one() {
+	key := "/" + strconv.FormatInt(l.n.Add(1), 10)
+	why := ""
+	if text, err := exchange(l.addr, key); err != nil {
+		why = err.Error()
+	} else if want := "Status: 200 OK\r\n\r\n" + key; text != want {
+		why = fmt.Sprintf("answer %q", text)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if why == "" {
+		l.good[key] = true
+	} else {
+		l.failed[key] = why
+	}
+}
+
+func exchange(addr, key string) (string, error) {
+	c, err := net.Dial("unix", addr)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(60 * time.Second))
+	b, err := scgi.AppendHeader(nil, []scgi.Var{{Name: "CONTENT_LENGTH", Value: "0"}, {Name: "REQUEST_URI", Value: key}})
+	if err != nil {
+		return "", err
+	}
+	if _, err := c.Write(b); err != nil {
+		return "", err
+	}
+	text, err := io.ReadAll(c)
+	return string(text), err
+}
+
+// end stops the clients and returns how often each key was executed.
+func (l *traffic) end(t *testing.T, journal string) map[string]int {
+	t.Helper()
+	l.stop.Store(true)
+	l.done.Wait()
+	f, err := os.Open(journal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	executed := map[string]int{}
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		executed[sc.Text()]++
+	}
+	return executed
+}
+
+// judge holds what the clients saw against what was executed: none is executed
+// twice, and the only failure is that of a worker that dies. (A worker may die
+// between reading a request and noting it: that a failed request had been read
+// is shown by the master's count, which goes by the bytes in the socket.)
+func (l *traffic) judge(t *testing.T, executed map[string]int) {
+	t.Helper()
+	for key, n := range executed {
+		if n != 1 {
+			t.Errorf("%s was executed %d times", key, n)
+		}
+	}
+	for key, why := range l.failed {
+		if why != `answer ""` {
+			t.Errorf("%s failed otherwise than by the end of its worker: %s", key, why)
+		}
+	}
+	for key := range l.good {
+		if executed[key] != 1 {
+			t.Errorf("%s was answered without being executed", key)
+		}
+	}
+}
+
+func TestKillsUnderLoadLoseOnlyWhatAWorkerHadRead(t *testing.T) {
+	kills := 100 * soak()
+	s := startServer(t, "--set", "Pool.MaxWorkers=8", "--set", "Pool.MinWorkers=8", "--set", "Pool.MinIdle=8", "--set", "Pool.MaxIdle=8")
+	l := startTraffic(s.addr, 32)
+	killed := s.signalWorkers(kills, unix.SIGKILL)
+	executed := l.end(t, s.journal)
+	l.judge(t, executed)
+	s.cmd.Process.Signal(unix.SIGTERM)
+	if err := s.wait(); err != nil {
+		t.Error(err)
+	}
+	served, lost, refused := s.counted()
+	t.Logf("%d SIGKILLs: %d requests answered, %d had been read and were lost; scgid counted %d served, %d lost",
+		killed, len(l.good), len(l.failed), served, lost)
+	// Every failure is one that scgid counted as read by a worker. It may
+	// count a few more: a worker killed between the last byte of its reply
+	// and the end of it leaves a client that lacks nothing.
+	if served+lost != len(l.good)+len(l.failed) || lost < len(l.failed) || refused != 0 {
+		t.Errorf("scgid counted %d served, %d lost, %d refused; clients saw %d good, %d failed", served, lost, refused, len(l.good), len(l.failed))
+	}
+}
+
+func TestTermsUnderLoadLoseNothing(t *testing.T) {
+	terms := 50 * soak()
+	s := startServer(t, "--set", "Pool.MaxWorkers=8", "--set", "Pool.MinWorkers=8", "--set", "Pool.MinIdle=8", "--set", "Pool.MaxIdle=8")
+	l := startTraffic(s.addr, 32)
+	sent := s.signalWorkers(terms, unix.SIGTERM)
+	executed := l.end(t, s.journal)
+	l.judge(t, executed)
+	for key, why := range l.failed {
+		t.Errorf("%s failed: %s", key, why)
+	}
+	s.cmd.Process.Signal(unix.SIGTERM)
+	if err := s.wait(); err != nil {
+		t.Error(err)
+	}
+	stuck := strings.Count(s.log.String(), "does not leave")
+	t.Logf("%d SIGTERMs: %d requests answered, %d failed, %d workers stuck", sent, len(l.good), len(l.failed), stuck)
+	if stuck > 0 {
+		t.Errorf("%d workers did not leave", stuck)
+	}
+}
+
+// signalWorkers sends sig to n workers, one after another, each when another
+// handful of requests has been started since, and returns how many it hit.
+func (s *server) signalWorkers(n int, sig unix.Signal) int {
+	sent := 0
+	for sent < n {
+		workers := s.workers()
+		if len(workers) < 4 {
+			time.Sleep(time.Millisecond)
+			continue
+		}
+		if unix.Kill(workers[rand.Intn(len(workers))], sig) == nil {
+			sent++
+		}
+		time.Sleep(time.Duration(rand.Intn(8000)) * time.Microsecond)
+	}
+	return sent
+}
+
+func TestTermOfTheMasterUnderLoadAnswersWhatWasAccepted(t *testing.T) {
+	for range 3 * soak() {
+		s := startServer(t, "--set", "Pool.MaxWorkers=4")
+		l := startTraffic(s.addr, 32)
+		s.until("there is load", func() bool { return l.n.Load() > 500 })
+		s.cmd.Process.Signal(unix.SIGTERM)
+		if err := s.wait(); err != nil {
+			t.Error(err)
+		}
+		executed := l.end(t, s.journal)
+		l.judgeAccepted(t, executed)
+		served, lost, refused := s.counted()
+		if lost != 0 || refused != 0 || served != len(l.good) {
+			t.Errorf("%d served, %d lost, %d refused; clients saw %d good", served, lost, refused, len(l.good))
+		}
+	}
+}
+
+// judgeAccepted is judge where the listener is closed in the end: what was still in
+// its backlog, and what came later, was never accepted.
+func (l *traffic) judgeAccepted(t *testing.T, executed map[string]int) {
+	t.Helper()
+	for key, why := range l.failed {
+		if executed[key] > 0 {
+			t.Errorf("%s failed (%s) although it was executed", key, why)
+		}
+	}
+	for key := range l.good {
+		if executed[key] != 1 {
+			t.Errorf("%s was executed %d times", key, executed[key])
+		}
+	}
+}
+
+func TestManyRequestsLeaveNothingBehind(t *testing.T) {
+	n := int64(5000 * soak())
+	s := startServer(t, "--set", "Pool.MaxWorkers=8")
+	warm := startTraffic(s.addr, 32)
+	s.until("it is warm", func() bool { return warm.n.Load() > 1000 })
+	warm.stop.Store(true)
+	warm.done.Wait()
+	fds, mem := s.fds(), s.rss(t)
+	l := startTraffic(s.addr, 32)
+	s.until("all are sent", func() bool { return l.n.Load() > n || len(l.failed) > 0 })
+	l.stop.Store(true)
+	l.done.Wait()
+	if len(l.failed) > 0 {
+		t.Errorf("%d requests failed: %v", len(l.failed), l.failed)
+	}
+	s.until("the descriptors are closed", func() bool { return s.fds() <= fds })
+	for _, pid := range s.workers() {
+		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if strings.Contains(string(stat), ") Z ") {
+			t.Errorf("a zombie is left: %s", stat)
+		}
+	}
+	after := s.rss(t)
+	t.Logf("%d requests: %d descriptors before, %d after; %d KiB before, %d after", len(l.good), fds, s.fds(), mem, after)
+	if after > mem+4096 {
+		t.Errorf("the master has grown from %d to %d KiB", mem, after)
+	}
+}
+
+func (s *server) fds() int {
+	entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
+	return len(entries)
+}
+
+// rss is the master's resident memory in KiB.
+func (s *server) rss(t *testing.T) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.SplitSeq(string(text), "\n") {
+		if v, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			n, _ := strconv.Atoi(strings.Fields(v)[0])
+			return n
+		}
+	}
+	t.Fatal("no VmRSS")
+	return 0
+}
