@@ -80,6 +80,7 @@ func (x *exchange) run(q *scgi.Request, short []byte) error {
 		})
 	}
 	if err == nil {
+		x.prog.awaitBody(long)
 		err = x.relay()
 	}
 	// From here on the client's leaving is what it should do.

@@ -103,3 +103,17 @@ func (f *feeder) stop(client net.Conn) {
 	<-f.passed
 	f.spool.close()
 }
+
+// awaitBody waits until the whole body has come, or the program has ended
+// without it. nginx stops sending a request's body as soon as it has passed on
+// the header of the reply, so a reply that begins before would cut the body:
+// git-http-backend, for one, writes its header first.
+func (p *program) awaitBody(long *feeder) {
+	if long == nil {
+		return
+	}
+	select {
+	case <-long.received:
+	case <-p.exited:
+	}
+}

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -93,12 +95,51 @@ func TestChildThatIgnoresTERMIsKilled(t *testing.T) {
 // A client is missed also when it leaves while its body is on the way and the
 // program reads nothing.
 func TestLeavingDuringUploadEndsProgram(t *testing.T) {
-	path := install(t, t.TempDir(), "family.sh", fmt.Sprintf(familyText, ""))
+	dir := t.TempDir()
+	said := filepath.Join(dir, "said")
+	// Its reply would wait for the whole body: so it tells its pids aside.
+	path := install(t, dir, "family.sh", fmt.Sprintf(familyText,
+		"sleep 1000 &\nprintf 'X: y\\r\\n\\r\\n%s %s.\\n' $$ $! >"+said+".new; mv "+said+".new "+said+"; wait"))
 	m := startWorker(t, path)
 	c, done := m.connect()
-	pids := family(t, c, strings.Repeat("x", 1<<20), 2<<20)
+	_, err := c.Write(append(requestHeader(t, 2<<20, "REQUEST_METHOD=POST"), strings.Repeat("x", 1<<20)...))
+	must(t, err)
+	if !eventually(func() bool { _, err := os.Stat(said); return err == nil }) {
+		t.Fatal("the program does not run")
+	}
+	f, err := os.Open(said)
+	must(t, err)
+	defer f.Close()
+	pids := readPids(t, f)
 	c.Close()
 	gone(t, pids...)
+	m.await(done)
+}
+
+// nginx stops sending a body once it has the header of the reply.
+func TestReplyWaitsForTheWholeBody(t *testing.T) {
+	dir := t.TempDir()
+	path := install(t, dir, "early.sh", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\ntouch "+dir+"/wrote\nwc -c\n")
+	m := startWorker(t, path)
+	c, done := m.connect()
+	const n = 1 << 20
+	_, err := c.Write(append(requestHeader(t, n, "REQUEST_METHOD=POST"), strings.Repeat("x", n-1)...))
+	must(t, err)
+	if !eventually(func() bool { _, err := os.Stat(dir + "/wrote"); return err == nil }) {
+		t.Fatal("the program does not run")
+	}
+	c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if n, err := c.Read(make([]byte, 1)); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("the reply began before the body was whole: %d bytes, %v", n, err)
+	}
+	c.SetReadDeadline(time.Time{})
+	_, err = c.Write([]byte("x"))
+	must(t, err)
+	b, err := io.ReadAll(c)
+	must(t, err)
+	if !strings.HasSuffix(string(b), fmt.Sprintf("%d\n", n)) {
+		t.Errorf("got %q", b)
+	}
 	m.await(done)
 }
 
