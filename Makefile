@@ -45,11 +45,12 @@ bench: build ## speed beside a small C dispatcher, in one run
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./cmd/scgibench/...
 
 install: build
-	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(libdir) $(DESTDIR)$(mandir)/man5
+	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(libdir)
 	install -m 755 bin/scgid $(DESTDIR)$(sbindir)/
 	install -m 755 bin/scgibench $(DESTDIR)$(bindir)/
 	install -m 755 bin/scgi-wsgi bin/scgi-cgi $(DESTDIR)$(libdir)/
-	install -m 644 packaging/man/*.5 $(DESTDIR)$(mandir)/man5/
+	for n in 1 5 7 8; do install -d $(DESTDIR)$(mandir)/man$$n && \
+		install -m 644 packaging/man/*.$$n $(DESTDIR)$(mandir)/man$$n/ || exit; done
 
 clean:
 	rm -rf bin
