@@ -33,12 +33,24 @@ var arrows = map[string][]string{
 	"worker/link": {},
 	"worker":      {"worker/link", "worker/scgi"},
 
-	"cmd/scgid":           {"activation", "control", "master", "master/config", "master/process", "worker/scgi"},
+	"control/api": {"control"},
+	"control/bus": {"control"},
+
+	"cmd/scgid": {"activation", "control", "control/api", "control/bus", "master", "master/config", "master/process", "worker/scgi"},
+	// doctor looks at the configuration; steering needs no more than the
+	// control socket, so neither the master nor the bus is linked.
+	"cmd/scgictl":         {"activation", "cmd/scgictl/quiet", "control", "control/api", "master/config", "worker/scgi"},
+	"cmd/scgictl/quiet":   {},
 	"cmd/scgi-cgi":        {"worker", "worker/link", "worker/scgi"},
 	"cmd/scgibench":       {"worker/scgi", "cmd/scgibench/load", "cmd/scgibench/cost", "cmd/scgibench/floor"},
 	"cmd/scgibench/load":  {"worker/scgi"},
 	"cmd/scgibench/cost":  {},
 	"cmd/scgibench/floor": {},
+
+	"packaging/man":       {},
+	"packaging/webserver": {},
+	"units":               {},
+	"worker/python":       {},
 }
 
 // forbidden are imports with the reason why a room may not have them.

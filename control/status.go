@@ -71,4 +71,8 @@ type RequestCounts struct {
 type StartCounts struct {
 	Total  uint64 `json:"total"`
 	Failed uint64 `json:"failed"`
+
+	FailuresInRow int     `json:"failures_in_row"`               // up to now; 0 when the last start was good
+	LastFailure   string  `json:"last_failure,omitempty"`        // why a start failed; printable
+	NextTryIn     float64 `json:"next_try_in_seconds,omitempty"` // until the next start is tried
 }

@@ -1,0 +1,141 @@
+package control
+
+import (
+	"context"
+	"time"
+)
+
+// A Pool is a running pool, seen and steered. The master implements it; the
+// front ends and their tests use nothing else. Methods may be called from any
+// goroutine; errors are of type *Error where a caller could tell them apart.
+type Pool interface {
+	Status(context.Context) (Status, error)
+	Workers(context.Context) ([]Worker, error)
+	Requests(context.Context) ([]Request, error)
+	Config(context.Context) ([]Setting, error)
+	Metrics(context.Context) (Metrics, error)
+
+	// Scale changes limits until the master ends, over reloads. It returns
+	// those in effect.
+	Scale(context.Context, Change) (Limits, error)
+	// Pause stops the intake: connections wait in the kernel's backlog, and
+	// requests already accepted are served. After limit, if that is not 0, it
+	// resumes by itself.
+	Pause(ctx context.Context, limit time.Duration) error
+	Resume(context.Context) error
+	// Stop begins the orderly exit and returns when it is complete, or when
+	// the context ends; the exit goes on then.
+	Stop(context.Context, StopOrder) (StopReport, error)
+
+	// Retire tells a worker to finish what it holds and to leave; Kill ends it
+	// at once; Dump has it write its stacks to its stderr.
+	Retire(ctx context.Context, worker uint64) error
+	Kill(ctx context.Context, worker uint64) error
+	Dump(ctx context.Context, worker uint64) error
+
+	LogLevel(context.Context) (string, error)            // debug, info, warning or err
+	SetLogLevel(ctx context.Context, level string) error // one of these
+
+	// Subscribe returns the events from now on.
+	Subscribe(context.Context) (*Subscription, error)
+}
+
+// A Change of limits: nil keeps a value. Reset gives all back to the
+// configuration first.
+type Change struct {
+	MinWorkers *int `json:"min_workers,omitempty"`
+	MaxWorkers *int `json:"max_workers,omitempty"`
+	MinIdle    *int `json:"min_idle,omitempty"`
+	MaxIdle    *int `json:"max_idle,omitempty"`
+	Reset      bool `json:"reset,omitempty"`
+}
+
+// Apply returns l with the change made. What follows from a changed limit
+// follows: a maximum lowered below values that the change does not name takes
+// them down with it, and a minimum raised above takes its maximum up.
+func (c Change) Apply(l Limits) Limits {
+	set := func(to *int, from *int) {
+		if from != nil {
+			*to = *from
+		}
+	}
+	set(&l.MinWorkers, c.MinWorkers)
+	set(&l.MaxWorkers, c.MaxWorkers)
+	set(&l.MinIdle, c.MinIdle)
+	set(&l.MaxIdle, c.MaxIdle)
+	if c.MaxWorkers == nil && c.MinWorkers != nil {
+		l.MaxWorkers = max(l.MaxWorkers, l.MinWorkers)
+	}
+	if c.MinWorkers == nil {
+		l.MinWorkers = min(l.MinWorkers, l.MaxWorkers)
+	}
+	if c.MaxIdle == nil {
+		if c.MinIdle != nil {
+			l.MaxIdle = max(l.MaxIdle, l.MinIdle)
+		}
+		l.MaxIdle = min(l.MaxIdle, l.MaxWorkers)
+	}
+	if c.MinIdle == nil {
+		l.MinIdle = min(l.MinIdle, l.MaxIdle, l.MaxWorkers)
+	}
+	return l
+}
+
+// A StopOrder says how to stop.
+type StopOrder struct {
+	Now   bool          `json:"now,omitempty"`        // do not wait for requests at work
+	Limit time.Duration `json:"limit_nsec,omitempty"` // then as Now; 0 is the configuration's StopTimeoutSec
+}
+
+// A StopReport says what a stop waited for.
+type StopReport struct {
+	Finished uint64        `json:"finished"` // requests that were accepted before and answered
+	Lost     uint64        `json:"lost"`     // requests that were cut
+	Refused  uint64        `json:"refused"`  // requests that were answered with 503
+	Took     time.Duration `json:"took_nsec"`
+}
+
+// Metrics are counts for monitoring, since the master began.
+type Metrics struct {
+	Status   Status
+	Accepted uint64
+	// Outcomes of accepted connections by name: each ends in exactly one.
+	Outcomes map[string]uint64
+	Classes  [6]uint64 // replies by status class, as told by workers; 0 is not told
+	Retried  uint64    // requests passed on once more
+	Orphans  uint64
+	Violate  uint64
+	Busy     time.Duration // sum over requests of the time at a worker
+	Queued   Histogram     // seconds from accept to pass
+	Service  Histogram     // seconds from pass to done
+	CPU      time.Duration // of the master and its living and ended workers
+	Memory   uint64        // resident bytes of the master and its workers
+}
+
+// A Histogram counts durations by their upper bounds.
+type Histogram struct {
+	Counts [len(HistogramBounds) + 1]uint64 // not cumulative; the last is beyond all bounds
+	Sum    time.Duration
+}
+
+// HistogramBounds are the upper bounds of the first counts of a Histogram.
+var HistogramBounds = [...]time.Duration{
+	100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond,
+	time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond,
+	10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond,
+	100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond,
+	time.Second, 2500 * time.Millisecond, 5 * time.Second,
+	10 * time.Second, 30 * time.Second, 60 * time.Second,
+}
+
+// Add counts d.
+func (h *Histogram) Add(d time.Duration) {
+	h.Sum += d
+	for i, bound := range HistogramBounds {
+		if d <= bound {
+			h.Counts[i]++
+			return
+		}
+	}
+	h.Counts[len(HistogramBounds)]++
+}
