@@ -1,0 +1,152 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/scgid/scgid/control"
+)
+
+var watching = &control.Verb{Name: "events", Level: control.LevelRead, Doing: "watch events"}
+
+// serveEvents sends what happens until the caller leaves, the pool ends the
+// stream or the server ends. A caller who reads too slowly is told by the
+// subscription what was dropped, and cut when it does not read at all. The
+// reply's head says that the stream has begun.
+func (s *Server) serveEvents(c *call) error {
+	if err := c.allow(control.LevelRead, watching); err != nil {
+		return err
+	}
+	if !s.openStream(c.who.UID) {
+		return control.Errorf(control.CodeBusy, "too many callers watch events").
+			WithHint("end another one, or try again")
+	}
+	defer s.closeStream(c.who.UID)
+	sub, err := s.pool.Subscribe(c.r.Context())
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+
+	out := &stream{call: c, sse: strings.Contains(c.r.Header.Get("Accept"), typeSSE)}
+	out.last, _ = strconv.ParseUint(c.r.Header.Get("Last-Event-ID"), 10, 64)
+	s.copyEvents(out, sub.C)
+	return nil
+}
+
+// openStream takes one of the places for streams, if there is one: for all but
+// uid 0 a quarter stays free.
+func (s *Server) openStream(uid uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all, others := 0, 0
+	for user, n := range s.streams {
+		all += n
+		if user != 0 {
+			others += n
+		}
+	}
+	if all >= maxStreams || uid != 0 && (others >= maxStreams*3/4 || s.streams[uid] >= userStreams) {
+		return false
+	}
+	s.streams[uid]++
+	return true
+}
+
+func (s *Server) closeStream(uid uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.streams[uid]--; s.streams[uid] == 0 {
+		delete(s.streams, uid)
+	}
+}
+
+func (s *Server) copyEvents(out *stream, events <-chan control.Event) {
+	if out.begin() != nil {
+		return
+	}
+	beat := time.NewTicker(s.beat)
+	defer beat.Stop()
+	for {
+		select {
+		case e, ok := <-events:
+			if !ok || out.send(e) != nil {
+				return
+			}
+		case <-beat.C:
+			if out.beat() != nil {
+				return
+			}
+		case <-s.ended:
+			return
+		case <-out.r.Context().Done():
+			return
+		}
+	}
+}
+
+// A stream writes events to one caller.
+type stream struct {
+	*call
+	sse  bool
+	last uint64 // Seq of the event before; 0 when a gap cannot be told
+}
+
+func (s *stream) begin() error {
+	contentType := typeNDJSON
+	if s.sse {
+		contentType = typeSSE
+	}
+	s.w.Header().Set("X-Accel-Buffering", "no") // nginx shall pass events on at once
+	s.call.begin(http.StatusOK, contentType)
+	return s.out.Flush()
+}
+
+// send writes e, and before it what is missing, unless the subscription has
+// told that itself.
+func (s *stream) send(e control.Event) error {
+	if e.Kind == control.EventMissed {
+		s.last = 0
+		return s.write(e)
+	}
+	if s.last != 0 && e.Seq > s.last+1 {
+		gap := control.Event{Seq: e.Seq - 1, Time: e.Time, Kind: control.EventMissed, Count: e.Seq - s.last - 1}
+		if err := s.write(gap); err != nil {
+			return err
+		}
+	}
+	s.last = e.Seq
+	return s.write(e)
+}
+
+func (s *stream) write(e control.Event) error {
+	line, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	if s.sse {
+		return s.put(fmt.Appendf(nil, "id: %d\nevent: %s\ndata: %s\n\n", e.Seq, e.Kind, line))
+	}
+	return s.put(append(line, '\n'))
+}
+
+// beat keeps proxies from taking a quiet stream for a dead one. NDJSON has
+// nothing that stands for nothing.
+func (s *stream) beat() error {
+	if !s.sse {
+		return nil
+	}
+	return s.put([]byte(":\n\n"))
+}
+
+func (s *stream) put(b []byte) error {
+	_ = s.out.SetWriteDeadline(time.Now().Add(writeTime))
+	if _, err := s.w.Write(b); err != nil {
+		return err
+	}
+	return s.out.Flush()
+}
