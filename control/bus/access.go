@@ -1,0 +1,143 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/scgid/scgid/control"
+)
+
+// action is the polkit action of all changes; see units/org.scgid1.policy.
+const action = "org.scgid1.manage"
+
+// polkitLimit is for a person to type a password.
+const polkitLimit = 2 * time.Minute
+
+// Bounds of questions to polkit at a time. A person may take long to answer,
+// and no user's questions may keep others from asking.
+const (
+	asksMax     = 16
+	asksUserMax = 4
+)
+
+// mayChange returns nil if the caller may do what v does. Whatever is unclear
+// is a refusal.
+func (s *session) mayChange(c *call, v *control.Verb) error {
+	who, err := s.caller(c.sender)
+	if err != nil {
+		return control.Errorf(control.CodeDenied, "cannot %s: cannot tell who asks: %v", v.Doing, err)
+	}
+	access := s.f.o.Access
+	level := access.Level(who)
+	// Reading is open to whoever the bus lets through.
+	denied := control.Denied(v, who, max(level, control.LevelRead))
+	own := who.UID == access.OwnUID
+	switch {
+	case s.f.o.Session && !own:
+		return denied
+	case level >= v.Level:
+		return nil
+	case s.f.o.Session || own:
+		// Polkit is not asked: an application that runs as the pool's user
+		// shall not steer its own server, not even by a rule.
+		return denied
+	}
+	if !s.polkit(c, v, who) {
+		return denied
+	}
+	return nil
+}
+
+// caller asks the bus who a sender is. Its answer is what the kernel said when
+// the sender connected.
+func (s *session) caller(sender string) (control.Caller, error) {
+	ctx, cancel := context.WithTimeout(s.calls, askLimit)
+	defer cancel()
+	var got map[string]dbus.Variant
+	if err := s.bus(ctx, "GetConnectionCredentials", sender).Store(&got); err != nil {
+		return control.Caller{}, err
+	}
+	uid, ok := got["UnixUserID"].Value().(uint32)
+	if !ok {
+		return control.Caller{}, errors.New("the bus knows no user of the caller")
+	}
+	gids, _ := got["UnixGroupIDs"].Value().([]uint32)
+	pid, _ := got["ProcessID"].Value().(uint32)
+	return control.Caller{UID: uid, GIDs: gids, PID: int(pid)}, nil
+}
+
+// asks counts the questions to polkit that wait for an answer.
+type asks struct {
+	mu    sync.Mutex
+	all   int            // guarded by mu
+	users map[uint32]int // guarded by mu
+}
+
+// begin takes a place for a question by this user, if there is one.
+func (a *asks) begin(uid uint32) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.all >= asksMax || a.users[uid] >= asksUserMax {
+		return false
+	}
+	if a.users == nil {
+		a.users = map[uint32]int{}
+	}
+	a.all++
+	a.users[uid]++
+	return true
+}
+
+func (a *asks) end(uid uint32) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all--
+	if a.users[uid]--; a.users[uid] == 0 {
+		delete(a.users, uid)
+	}
+}
+
+// polkit asks polkit. The call gives up its slot meanwhile: people who think
+// must not keep others from being served.
+func (s *session) polkit(c *call, v *control.Verb, who control.Caller) bool {
+	if !s.asks.begin(who.UID) {
+		return false
+	}
+	defer s.asks.end(who.UID)
+	s.leave(c)
+	yes := s.ask(c, v)
+	return s.sit(c) == nil && yes
+}
+
+// ask calls CheckAuthorization; see polkit's D-Bus interface. Rules may look at
+// the pool and the verb.
+func (s *session) ask(c *call, v *control.Verb) bool {
+	limit, flags, cancelID := askLimit, uint32(0), ""
+	if c.interactive {
+		limit, flags, cancelID = s.f.typing, 1, fmt.Sprintf("%s/%d", c.sender, c.serial)
+	}
+	ctx, cancel := context.WithTimeout(s.calls, limit)
+	defer cancel()
+	subject := struct {
+		Kind    string
+		Details map[string]dbus.Variant
+	}{"system-bus-name", map[string]dbus.Variant{"name": dbus.MakeVariant(c.sender)}}
+	details := map[string]string{"pool": clean(s.f.o.Name), "verb": v.Name}
+	authority := s.conn.Object("org.freedesktop.PolicyKit1", "/org/freedesktop/PolicyKit1/Authority")
+	const iface = "org.freedesktop.PolicyKit1.Authority."
+	var answer struct {
+		Yes, Challenge bool
+		Details        map[string]string
+	}
+	err := authority.CallWithContext(ctx, iface+"CheckAuthorization", 0, subject, action, details, flags, cancelID).Store(&answer)
+	if err != nil && ctx.Err() != nil && cancelID != "" {
+		// Takes the question off the user's screen; nobody waits for the reply.
+		authority.Call(iface+"CancelCheckAuthorization", dbus.FlagNoReplyExpected, cancelID)
+	}
+	return err == nil && answer.Yes
+}

@@ -1,0 +1,303 @@
+package bus
+
+import (
+	"encoding/xml"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/scgid/scgid/control"
+)
+
+func TestEveryVerbWithABusNameIsAMethod(t *testing.T) {
+	var want, have []string
+	for _, v := range control.Verbs() {
+		if v.Bus != "" {
+			want = append(want, v.Bus)
+		}
+	}
+	for name := range poolMethods {
+		if name != "ResetLimits" { // a flag of scale
+			have = append(have, name)
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(have)
+	if !slices.Equal(want, have) {
+		t.Errorf("methods %v, verbs %v", have, want)
+	}
+}
+
+func TestLabelIsAsSystemdsEscaping(t *testing.T) {
+	for name, want := range map[string]string{"": "_", "wiki": "wiki", "my-app": "my_2dapp", "2nd": "_32nd", "a_b": "a_5fb", "a.b": "a_2eb", "x9": "x9", "é": "_c3_a9"} {
+		if got := Label(name); got != want {
+			t.Errorf("Label(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestSocketOfReadsAddresses(t *testing.T) {
+	for address, want := range map[string]string{
+		"unix:path=/run/dbus/system_bus_socket":      "/run/dbus/system_bus_socket",
+		"unix:path=/a%20b,guid=12":                   "/a b",
+		"tcp:host=x,port=1;unix:abstract=/tmp/x":     "@/tmp/x",
+		"unixexec:path=/bin/sh":                      "",
+		"autolaunch:":                                "",
+		"unix:" + "path=" + escapeAddress("/a,b;%c"): "/a,b;%c",
+	} {
+		got, err := socketOf(address)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v, want %q", address, got, err, want)
+		}
+	}
+}
+
+// node is what introspection shows.
+type node struct {
+	Interfaces []struct {
+		Name    string `xml:"name,attr"`
+		Methods []struct {
+			Name string `xml:"name,attr"`
+			Args []arg  `xml:"arg"`
+		} `xml:"method"`
+		Signals []struct {
+			Name string `xml:"name,attr"`
+			Args []arg  `xml:"arg"`
+		} `xml:"signal"`
+		Properties []struct {
+			Name        string `xml:"name,attr"`
+			Type        string `xml:"type,attr"`
+			Access      string `xml:"access,attr"`
+			Annotations []struct {
+				Name  string `xml:"name,attr"`
+				Value string `xml:"value,attr"`
+			} `xml:"annotation"`
+		} `xml:"property"`
+	} `xml:"interface"`
+	Nodes []struct {
+		Name string `xml:"name,attr"`
+	} `xml:"node"`
+}
+
+type arg struct {
+	Name      string `xml:"name,attr"`
+	Type      string `xml:"type,attr"`
+	Direction string `xml:"direction,attr"`
+}
+
+func parse(t *testing.T, text string) node {
+	t.Helper()
+	var n node
+	if err := xml.Unmarshal([]byte(text), &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestIntrospectionAgreesWithTheTables(t *testing.T) {
+	p := parse(t, "<node>"+poolXML+"</node>").Interfaces[0]
+	methods := 0
+	for _, m := range p.Methods {
+		in := ""
+		for _, a := range m.Args {
+			if a.Name == "" {
+				t.Errorf("%s has an argument without a name", m.Name)
+			}
+			if a.Direction == "in" {
+				in += a.Type
+			}
+		}
+		if known, ok := poolMethods[m.Name]; !ok || known.in != in {
+			t.Errorf("method %s(%s) is %q in the table", m.Name, in, known.in)
+		}
+		methods++
+	}
+	if methods != len(poolMethods) {
+		t.Errorf("%d methods shown, %d in the table", methods, len(poolMethods))
+	}
+	var have, want []string
+	for text, iface := range map[string]string{poolXML: "pool", workerXML: "worker"} {
+		for _, p := range parse(t, "<node>"+text+"</node>").Interfaces[0].Properties {
+			have = append(have, strings.Join([]string{iface, p.Name, p.Type, p.Access, p.Annotations[0].Value}, " "))
+		}
+	}
+	for _, p := range poolProperties {
+		want = append(want, strings.Join([]string{"pool", p.name, dbus.SignatureOf(p.get(control.Status{})).String(), "read", p.emits}, " "))
+	}
+	for _, p := range workerProperties {
+		want = append(want, strings.Join([]string{"worker", p.name, dbus.SignatureOf(p.get(control.Worker{})).String(), "read", p.emits}, " "))
+	}
+	slices.Sort(have)
+	slices.Sort(want)
+	if !slices.Equal(have, want) {
+		t.Errorf("shown\n%s\nin the tables\n%s", strings.Join(have, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestPropertiesAreReadLive(t *testing.T) {
+	b := startBus(t, "session", openConfig)
+	p := newFakePool()
+	b.run(t, p)
+	c := b.client(t, os.Getuid())
+	all := map[string]dbus.Variant{}
+	if err := pool(c).Call(propertiesIface+".GetAll", 0, poolIface).Store(&all); err != nil {
+		t.Fatal(err)
+	}
+	if len(all) != len(poolProperties) {
+		t.Errorf("%d properties, want %d", len(all), len(poolProperties))
+	}
+	for name, want := range map[string]any{"Name": "my-app", "Version": "1.2.3", "PID": uint32(4711), "Since": uint64(1700000000000001), "State": "running",
+		"MaxWorkers": int32(8), "Workers": uint32(1), "Served": uint64(1203), "Exits": map[string]uint64{"exit status 1": 2},
+		"Listeners": [][]any{{"scgi", "/run/x.sock", int32(3), int32(128)}}} {
+		if got := all[name].Value(); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is %v (%T), want %v", name, got, got, want)
+		}
+	}
+	p.change(control.Event{Kind: control.EventLost}, func(st *control.Status) { st.Requests.Served++ })
+	if v, err := pool(c).GetProperty(poolIface + ".Served"); err != nil || v.Value() != uint64(1204) {
+		t.Errorf("Served is %v, %v after one more", v, err)
+	}
+	w := c.Object(testName, pathOf(1))
+	if v, err := w.GetProperty(workerIface + ".CPUUSec"); err != nil || v.Value() != uint64(1500000) {
+		t.Errorf("CPUUSec is %v, %v", v, err)
+	}
+	if err := w.Call(propertiesIface+".GetAll", 0, workerIface).Store(&all); err != nil {
+		t.Fatal(err)
+	}
+	for name, v := range all {
+		if strings.Contains(v.String(), "secret") {
+			t.Errorf("%s shows a request's URI to everybody", name)
+		}
+	}
+}
+
+func TestErrorsHaveStandardNames(t *testing.T) {
+	b := startBus(t, "session", openConfig)
+	b.run(t, newFakePool())
+	c := b.client(t, os.Getuid())
+	v := dbus.MakeVariant
+	for _, tt := range []struct {
+		path   dbus.ObjectPath
+		method string
+		args   []any
+		want   string
+	}{
+		{poolPath, propertiesIface + ".Get", []any{poolIface, "Nothing"}, errUnknownProp},
+		{poolPath, propertiesIface + ".Get", []any{"org.example.X", "State"}, errUnknownIface},
+		{poolPath, propertiesIface + ".GetAll", []any{"org.example.X"}, errUnknownIface},
+		{poolPath, propertiesIface + ".Set", []any{poolIface, "MaxWorkers", v(int32(9))}, errReadOnly},
+		{poolPath, propertiesIface + ".Set", []any{poolIface, "Nothing", v(int32(9))}, errUnknownProp},
+		{poolPath, propertiesIface + ".Set", []any{"org.example.X", "State", v("x")}, errUnknownIface},
+		{poolPath, propertiesIface + ".Set", []any{poolIface, "State", v([]string{"x"})}, errInvalidArgs},
+		{poolPath, propertiesIface + ".Get", []any{poolIface}, errInvalidArgs},
+		{poolPath, propertiesIface + ".Get", []any{propertiesIface, "X"}, errUnknownProp},
+		{poolPath, poolIface + ".Nothing", nil, errUnknownMethod},
+		{poolPath, "org.example.X.Resume", nil, errUnknownIface},
+		{poolPath, poolIface + ".Scale", []any{"8"}, errInvalidArgs},
+		{poolPath, poolIface + ".Resume", []any{map[uint32]string{1: "x"}}, errInvalidArgs},
+		{pathOf(99), propertiesIface + ".Get", []any{workerIface, "ID"}, errUnknownObject},
+		{pathOf(99), introspectIface + ".Introspect", nil, errUnknownObject},
+		{"/org/scgid1/worker/01", introspectIface + ".Introspect", nil, errUnknownObject},
+		{"/nowhere", introspectIface + ".Introspect", nil, errUnknownObject},
+		{poolPath, poolIface + ".RetireWorker", []any{uint64(99)}, "org.scgid1.Error.NoSuchWorker"},
+		{poolPath, poolIface + ".RetireWorker", []any{uint64(0)}, "org.scgid1.Error.InvalidArgument"},
+		{poolPath, poolIface + ".Scale", []any{int32(-2), int32(-1), int32(-1), int32(-1)}, "org.scgid1.Error.InvalidArgument"},
+		{poolPath, poolIface + ".Scale", []any{int32(-1), int32(-1), int32(-1), int32(-1)}, "org.scgid1.Error.InvalidArgument"},
+		{poolPath, poolIface + ".Scale", []any{int32(9), int32(2), int32(-1), int32(-1)}, "org.scgid1.Error.InvalidArgument"},
+		{poolPath, poolIface + ".Pause", []any{uint64(1) << 60}, "org.scgid1.Error.InvalidArgument"},
+		{logPath, propertiesIface + ".Set", []any{logIface, "LogLevel", v("loud")}, errInvalidArgs},
+		{logPath, propertiesIface + ".Set", []any{logIface, "LogLevel", v(int32(3))}, errInvalidArgs},
+		{logPath, propertiesIface + ".Set", []any{logIface, "LogTarget", v("kmsg")}, errReadOnly},
+	} {
+		err := c.Object(testName, tt.path).Call(tt.method, 0, tt.args...).Err
+		if errorName(err) != tt.want {
+			t.Errorf("%s %s %v: %s (%v), want %s", tt.path, tt.method, tt.args, errorName(err), err, tt.want)
+		}
+	}
+}
+
+func TestMethodsDoWhatTheirVerbsDo(t *testing.T) {
+	b := startBus(t, "session", openConfig)
+	p := newFakePool()
+	p.report = control.StopReport{Finished: 3, Lost: 1, Refused: 2, Took: 1500 * time.Millisecond}
+	b.run(t, p)
+	c := b.client(t, os.Getuid())
+	keep := int32(-1)
+	for _, tt := range []struct {
+		method string
+		args   []any
+		want   []any
+	}{
+		{"Scale", []any{keep, int32(4), keep, keep}, []any{int32(1), int32(4), int32(1), int32(4)}},
+		{"ResetLimits", nil, []any{int32(1), int32(8), int32(1), int32(4)}},
+		{"Pause", []any{uint64(1500000)}, nil},
+		{"Resume", nil, nil},
+		{"RetireWorker", []any{uint64(1)}, nil},
+		{"DumpWorker", []any{uint64(1)}, nil},
+		{"KillWorker", []any{uint64(1)}, nil},
+		{"Stop", []any{true, uint64(2000000)}, []any{uint64(3), uint64(1), uint64(2), uint64(1500000)}},
+	} {
+		call := pool(c).Call(poolIface+"."+tt.method, 0, tt.args...)
+		if call.Err != nil || len(call.Body) != len(tt.want) || len(tt.want) > 0 && !reflect.DeepEqual(call.Body, tt.want) {
+			t.Errorf("%s%v = %v, %v, want %v", tt.method, tt.args, call.Body, call.Err, tt.want)
+		}
+	}
+	want := []string{"scale", "scale", "pause 1.5s", "resume", "retire", "dump", "kill", "stop 2s now"}
+	if got := p.orders(); !slices.Equal(got, want) {
+		t.Errorf("orders %v, want %v", got, want)
+	}
+	// D-Bus allows a call without its interface.
+	m := &dbus.Message{Type: dbus.TypeMethodCall, Headers: map[dbus.HeaderField]dbus.Variant{
+		dbus.FieldPath: dbus.MakeVariant(poolPath), dbus.FieldDestination: dbus.MakeVariant(testName), dbus.FieldMember: dbus.MakeVariant("Resume")}}
+	if call := <-c.Send(m, make(chan *dbus.Call, 1)).Done; call.Err != nil {
+		t.Errorf("Resume without interface: %v", call.Err)
+	}
+}
+
+func TestLogControlSetsTheLogLevel(t *testing.T) {
+	b := startBus(t, "session", openConfig)
+	p := newFakePool()
+	b.run(t, p)
+	o := b.client(t, os.Getuid()).Object(testName, logPath)
+	for set, want := range map[string]string{"debug": "debug", "notice": "warning", "crit": "err", "info": "info"} {
+		if err := o.SetProperty(logIface+".LogLevel", dbus.MakeVariant(set)); err != nil {
+			t.Errorf("%s: %v", set, err)
+		}
+		if v, err := o.GetProperty(logIface + ".LogLevel"); err != nil || v.Value() != want {
+			t.Errorf("set %s: LogLevel is %v, %v, want %s", set, v, err, want)
+		}
+	}
+	if v, err := o.GetProperty(logIface + ".SyslogIdentifier"); err != nil || v.Value() != "scgid" {
+		t.Errorf("SyslogIdentifier is %v, %v", v, err)
+	}
+	if v, err := o.GetProperty(logIface + ".LogTarget"); err != nil || v.Value() != "console" && v.Value() != "journal" {
+		t.Errorf("LogTarget is %v, %v", v, err)
+	}
+}
+
+func TestTextsFromWorkersAreMadeValid(t *testing.T) {
+	b := startBus(t, "session", openConfig)
+	p := newFakePool()
+	b.run(t, p)
+	c := b.client(t, os.Getuid())
+	news := signals(t, c)
+	p.mu.Lock()
+	p.workers[0].Status = "caf\xe9\x00"
+	p.st.Exits["\xff"] = 1
+	p.mu.Unlock()
+	if v, err := c.Object(testName, pathOf(1)).GetProperty(workerIface + ".Status"); err != nil || v.Value() != "caf\uFFFD\uFFFD" {
+		t.Errorf("Status is %v, %v", v, err)
+	}
+	if v, err := pool(c).GetProperty(poolIface + ".Exits"); err != nil || v.Value().(map[string]uint64)["\uFFFD"] != 1 {
+		t.Errorf("Exits is %v, %v", v, err)
+	}
+	p.exit(1, "bad \xfe")
+	if s := next(t, news, "WorkerExited"); s.Body[2] != "bad \uFFFD" {
+		t.Errorf("reason is %q", s.Body[2])
+	}
+}

@@ -1,0 +1,251 @@
+package bus
+
+import (
+	"context"
+	"errors"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/scgid/scgid/control"
+)
+
+// A call is a method call from the bus.
+type call struct {
+	path          dbus.ObjectPath
+	iface, member string // iface may be empty
+	sender        string // its unique name, which the bus vouches for
+	signature     string
+	body          []any
+	interactive   bool // its user may be asked for a password
+	wantsReply    bool
+	serial        uint32
+	seated        bool // it holds a slot
+}
+
+// route is a call as godbus takes it apart: object, interface, method. There
+// is no table behind it; serve looks at the whole call.
+type route struct {
+	s             *session
+	path          dbus.ObjectPath
+	iface, member string
+}
+
+// LookupObject is godbus's.
+func (s *session) LookupObject(path dbus.ObjectPath) (dbus.ServerObject, bool) {
+	return route{s: s, path: path}, true
+}
+
+// LookupInterface is godbus's.
+func (r route) LookupInterface(name string) (dbus.Interface, bool) {
+	r.iface = name
+	return r, true
+}
+
+// LookupMethod is godbus's.
+func (r route) LookupMethod(name string) (dbus.Method, bool) {
+	r.member = name
+	return r, true
+}
+
+// DecodeArguments is godbus's. It keeps the reply from godbus: one that we
+// send ourselves is known to be sent, and in its order.
+func (r route) DecodeArguments(_ *dbus.Conn, sender string, msg *dbus.Message, body []any) ([]any, error) {
+	signature, _ := msg.Headers[dbus.FieldSignature].Value().(dbus.Signature)
+	c := &call{
+		path: r.path, iface: r.iface, member: r.member, sender: sender, signature: signature.String(), body: body,
+		interactive: msg.Flags&dbus.FlagAllowInteractiveAuthorization != 0,
+		wantsReply:  msg.Flags&dbus.FlagNoReplyExpected == 0,
+		serial:      msg.Serial(),
+	}
+	msg.Flags |= dbus.FlagNoReplyExpected
+	return []any{c}, nil
+}
+
+// Call is godbus's, in a goroutine for each call.
+func (r route) Call(args ...any) ([]any, error) {
+	r.s.serve(args[0].(*call))
+	return nil, nil
+}
+
+// NumArguments is godbus's.
+func (route) NumArguments() int { return 0 }
+
+// NumReturns is godbus's.
+func (route) NumReturns() int { return 0 }
+
+// ArgumentValue is godbus's.
+func (route) ArgumentValue(int) any { return nil }
+
+// ReturnValue is godbus's.
+func (route) ReturnValue(int) any { return nil }
+
+// Names of standard errors.
+const (
+	errPrefix        = "org.freedesktop.DBus.Error."
+	errLimits        = errPrefix + "LimitsExceeded"
+	errInvalidArgs   = errPrefix + "InvalidArgs"
+	errUnknownObject = errPrefix + "UnknownObject"
+	errUnknownIface  = errPrefix + "UnknownInterface"
+	errUnknownMethod = errPrefix + "UnknownMethod"
+	errUnknownProp   = errPrefix + "UnknownProperty"
+	errReadOnly      = errPrefix + "PropertyReadOnly"
+)
+
+func fail(name, text string) error { return &dbus.Error{Name: name, Body: []any{clean(text)}} }
+
+// serve serves a call, if there is room.
+func (s *session) serve(c *call) {
+	select {
+	case s.slots <- struct{}{}:
+		c.seated = true
+		defer s.leave(c)
+	default:
+		s.answer(c, nil, fail(errLimits, "too many calls at a time, try again"))
+		return
+	}
+	if c.member == "GetManagedObjects" {
+		s.order.Lock()
+		defer s.order.Unlock()
+	}
+	m, err := lookup(c)
+	if err != nil {
+		s.answer(c, nil, err)
+		return
+	}
+	out, err := m.do(s, c)
+	s.answer(c, out, err)
+}
+
+// leave gives up the call's slot, sit takes one again.
+func (s *session) leave(c *call) {
+	if c.seated {
+		c.seated = false
+		<-s.slots
+	}
+}
+
+func (s *session) sit(c *call) error {
+	select {
+	case s.slots <- struct{}{}:
+		c.seated = true
+		return nil
+	case <-s.calls.Done():
+		return s.calls.Err()
+	}
+}
+
+// A method is one that objects have.
+type method struct {
+	in string // signature of the arguments
+	do func(*session, *call) ([]any, error)
+}
+
+// standard are the methods of every object that has anything.
+var standard = map[string]map[string]method{
+	introspectIface: {"Introspect": {"", (*session).introspect}},
+	propertiesIface: {
+		"Get":    {"ss", (*session).getProperty},
+		"GetAll": {"s", (*session).getProperties},
+		"Set":    {"ssv", (*session).setProperty},
+	},
+}
+
+// interfacesAt returns the interfaces with methods of the object at path. A
+// worker's path may be that of no worker.
+func interfacesAt(path dbus.ObjectPath) map[string]map[string]method {
+	switch path {
+	case rootPath:
+		return map[string]map[string]method{managerIface: {"GetManagedObjects": {"", (*session).managedObjects}}}
+	case poolPath:
+		return map[string]map[string]method{poolIface: poolMethods}
+	case logPath:
+		return map[string]map[string]method{logIface: {}}
+	}
+	if _, ok := workerAt(path); ok {
+		return map[string]map[string]method{workerIface: {}}
+	}
+	if nodes[path] != nil {
+		return map[string]map[string]method{}
+	}
+	return nil
+}
+
+// lookup finds the method that is called.
+func lookup(c *call) (method, error) {
+	own := interfacesAt(c.path)
+	if own == nil {
+		return method{}, fail(errUnknownObject, "there is no object "+string(c.path))
+	}
+	known := c.iface == ""
+	for _, table := range []map[string]map[string]method{own, standard} {
+		for iface, methods := range table {
+			if c.iface != "" && c.iface != iface {
+				continue
+			}
+			known = true
+			m, ok := methods[c.member]
+			if !ok {
+				continue
+			}
+			if c.signature != m.in {
+				return method{}, fail(errInvalidArgs, c.member+" takes ("+m.in+"), not ("+c.signature+")")
+			}
+			return m, nil
+		}
+	}
+	if !known {
+		return method{}, fail(errUnknownIface, "there is no interface "+c.iface+" at "+string(c.path))
+	}
+	return method{}, fail(errUnknownMethod, "there is no method "+c.member+" at "+string(c.path))
+}
+
+// answer sends the reply.
+func (s *session) answer(c *call, out []any, err error) {
+	if !c.wantsReply {
+		return
+	}
+	if err != nil {
+		e := asDBus(err)
+		s.send(dbus.TypeError, c.sender, c.serial, e.Name, e.Body)
+		return
+	}
+	s.send(dbus.TypeMethodReply, c.sender, c.serial, "", out)
+}
+
+// refuse answers a call that was not let in.
+func (s *session) refuse(sender string, serial uint32) {
+	s.send(dbus.TypeError, sender, serial, errInvalidArgs, []any{"no method takes arguments of this kind or size"})
+}
+
+func (s *session) send(kind dbus.Type, to string, serial uint32, name string, body []any) {
+	m := &dbus.Message{Type: kind, Headers: map[dbus.HeaderField]dbus.Variant{
+		dbus.FieldDestination: dbus.MakeVariant(to),
+		dbus.FieldReplySerial: dbus.MakeVariant(serial),
+	}, Body: body}
+	if name != "" {
+		m.Headers[dbus.FieldErrorName] = dbus.MakeVariant(name)
+	}
+	if len(body) > 0 {
+		m.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(body...))
+	}
+	s.conn.Send(m, nil)
+}
+
+// asDBus writes an error as the bus has it. Those of the vocabulary keep their
+// code.
+func asDBus(err error) *dbus.Error {
+	var standard *dbus.Error
+	if errors.As(err, &standard) {
+		return standard
+	}
+	e := control.AsError(err)
+	code := e.Code
+	if code == control.CodeFailed && errors.Is(err, context.DeadlineExceeded) {
+		code = control.CodeTimeout
+	}
+	text := e.Text
+	if e.Hint != "" {
+		text += "; hint: " + e.Hint
+	}
+	return &dbus.Error{Name: Base + ".Error." + code, Body: []any{clean(text)}}
+}

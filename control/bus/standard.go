@@ -1,0 +1,99 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// propertiesAt reads all properties of an interface at a path.
+func (s *session) propertiesAt(ctx context.Context, path dbus.ObjectPath, iface string) (values, error) {
+	_, worker := workerAt(path)
+	switch {
+	case path == poolPath && iface == poolIface:
+		return s.poolValues(ctx)
+	case worker && iface == workerIface:
+		return s.workerValues(ctx, path)
+	case path == logPath && iface == logIface:
+		return s.logValues(ctx)
+	}
+	if _, has := interfacesAt(path)[iface]; has || iface == introspectIface || iface == propertiesIface {
+		return values{}, nil
+	}
+	return nil, fail(errUnknownIface, fmt.Sprintf("there is no interface %.255q at %s", iface, path))
+}
+
+func (s *session) getProperty(c *call) ([]any, error) {
+	iface, name := c.body[0].(string), c.body[1].(string)
+	all, err := s.readProperties(c.path, iface)
+	if err != nil {
+		return nil, err
+	}
+	v, ok := all[name]
+	if !ok {
+		return nil, unknownProperty(iface, name)
+	}
+	return []any{v}, nil
+}
+
+func (s *session) getProperties(c *call) ([]any, error) {
+	all, err := s.readProperties(c.path, c.body[0].(string))
+	if err != nil {
+		return nil, err
+	}
+	return []any{map[string]dbus.Variant(all)}, nil
+}
+
+// readProperties is propertiesAt with a time limit; an empty interface stands
+// for the object's own.
+func (s *session) readProperties(path dbus.ObjectPath, iface string) (values, error) {
+	ctx, cancel := context.WithTimeout(s.calls, askLimit)
+	defer cancel()
+	if iface == "" {
+		for own := range interfacesAt(path) {
+			iface = own
+		}
+	}
+	return s.propertiesAt(ctx, path, iface)
+}
+
+// setProperty refuses, but for the log level: changes go through methods,
+// which the bus lets nobody mistake for a property.
+func (s *session) setProperty(c *call) ([]any, error) {
+	iface, name := c.body[0].(string), c.body[1].(string)
+	if c.path == logPath && (iface == logIface || iface == "") && name == "LogLevel" {
+		return nil, s.setLogLevel(c, c.body[2].(dbus.Variant))
+	}
+	all, err := s.readProperties(c.path, iface)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := all[name]; !ok {
+		return nil, unknownProperty(iface, name)
+	}
+	return nil, fail(errReadOnly, fmt.Sprintf("property %.255s is read-only", name))
+}
+
+func unknownProperty(iface, name string) error {
+	return fail(errUnknownProp, fmt.Sprintf("there is no property %.255q in %.255s", name, iface))
+}
+
+// managedObjects is of org.freedesktop.DBus.ObjectManager.
+func (s *session) managedObjects(*call) ([]any, error) {
+	ctx, cancel := context.WithTimeout(s.calls, askLimit)
+	defer cancel()
+	pool, err := s.poolValues(ctx)
+	if err != nil {
+		return nil, err
+	}
+	workers, err := s.f.o.Pool.Workers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := map[dbus.ObjectPath]map[string]values{poolPath: {poolIface: pool}}
+	for _, w := range workers {
+		all[pathOf(w.ID)] = map[string]values{workerIface: valuesOf(workerProperties, w, nil)}
+	}
+	return []any{all}, nil
+}
