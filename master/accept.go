@@ -13,6 +13,10 @@ type Listener struct {
 	Addr string
 	FD   int
 	Unix bool
+
+	// Backlog reads how many connections wait in the kernel, and its limit.
+	// It may be nil. It is not called by the loop.
+	Backlog func() (n, limit int, err error)
 }
 
 // A listener is one of them, with its mark.
@@ -57,7 +61,7 @@ func (l *loop) queueMax() int {
 // listeners in turn. It returns false when it stopped because of its batch and
 // has to be called again.
 func (l *loop) intake() bool {
-	if l.stage != serving || l.acceptAgain > l.now {
+	if l.stage != serving || l.paused || l.acceptAgain > l.now {
 		return true
 	}
 	for range acceptBatch {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/master/process"
 	"github.com/scgid/scgid/worker/link"
 	"golang.org/x/sys/unix"
@@ -29,6 +30,7 @@ func (l *loop) died(w *worker) {
 	l.stopHearing(w)
 	l.poll.remove(w.proc.FD)
 	l.noteExit(w, exit)
+	l.emit(control.Event{Kind: control.EventWorkerExited, Worker: w.id, PID: w.proc.PID, Reason: exitReason(w, exit), Served: w.served})
 	l.enter(w, gone)
 	w.goneSince = l.now
 	l.takeBack(w)
@@ -59,18 +61,33 @@ func (l *loop) noteExit(w *worker, exit process.Exit) {
 		l.exit("exited")
 	}
 	expected := w.state == retiring || w.state == leaving || w.state == killed
-	if w.failed != "" {
-		return // told when it said so
+	if w.failed != "" || w.state == killed && w.doomed == "" {
+		return // told when it said so; not needed any more
 	}
 	if expected && exit.Clean() {
 		l.log.info("worker has left", "worker", w.id, "pid", w.proc.PID, "served", w.served)
 		return
 	}
 	l.log.warn("worker "+exit.String(), "worker", w.id, "pid", w.proc.PID, "served", w.served, "holding", len(w.conns))
-	// One that somebody killed from outside would have served.
-	if w.served == 0 && !expected && !outside(signal) {
+	// One that somebody killed from outside, or told to leave, would have
+	// served.
+	told := exit.Clean() && l.now-w.began > time.Second
+	if w.served == 0 && !expected && !told && !outside(signal) {
 		l.startFailed(w, "it "+exit.String()+" before it had served anybody")
 	}
+}
+
+// exitReason says in a sentence's part why w has gone.
+func exitReason(w *worker, exit process.Exit) string {
+	switch {
+	case w.doomed != "":
+		return "killed: " + w.doomed
+	case w.failed != "":
+		return "could not start: " + w.failed
+	case w.state == retiring && exit.Clean():
+		return "retired"
+	}
+	return exit.String()
 }
 
 // outside says that a signal was sent by somebody, and is no crash.
@@ -122,6 +139,7 @@ func (l *loop) bury(w *worker) {
 			continue
 		}
 		l.count.Lost++
+		l.emit(control.Event{Kind: control.EventLost, Worker: w.id, Count: 1})
 		l.log.warn("a request was lost with its worker", "worker", w.id, "request", c.id,
 			"method", printable(c.method.b[:c.method.n]), "uri", printable(c.uri.b[:c.uri.n]))
 		l.drop(c)

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/scgid/scgid/control"
 	"golang.org/x/sys/unix"
@@ -181,7 +180,7 @@ func TestAGroupThatDoesNotEndIsNotWaitedForForEver(t *testing.T) {
 // What a worker has said is heard, even if its end is seen first.
 func TestDoneJustBeforeDeathCounts(t *testing.T) {
 	checkFDs(t)
-	r, odd, held := beginOnce(t, "donedie")
+	r, _, held := beginOnce(t, "donedie")
 	if err := unix.Mkfifo(held+".go", 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -192,8 +191,8 @@ func TestDoneJustBeforeDeathCounts(t *testing.T) {
 	r.file(held)
 	r.inLoop(func(l *loop) { // the loop sees all of it at once, afterwards
 		tellFIFO(t, held+".go")
-		for processState(odd.pid) != "Z" {
-			time.Sleep(time.Millisecond)
+		end := []unix.PollFd{{Fd: int32(l.workers[0].proc.FD), Events: unix.POLLIN}}
+		for n := 0; n != 1; n, _ = unix.Poll(end, 20_000) {
 		}
 	})
 	for _, c := range all {

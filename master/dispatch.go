@@ -17,6 +17,10 @@ const (
 	// descriptor in flight.
 	busyPause = 10 * time.Millisecond
 
+	// patience is how long a client is taken to be there without a look: the
+	// look is a system call for each request of a busy pool.
+	patience = 20 * time.Millisecond
+
 	// hopelessAfter is how long an application that fails to start is given
 	// before requests are refused that find the queue full.
 	hopelessAfter = 5 * time.Second
@@ -52,7 +56,7 @@ func (l *loop) turnAway(c *conn) {
 func (l *loop) feed() {
 	for l.waiting.first != nil && l.busyUntil <= l.now && (l.idle.len > 0 || l.partial.len > 0) {
 		c := l.waiting.first.of
-		if departed(c) {
+		if l.now-c.accepted > patience && departed(c) {
 			l.count.ClientGone++
 			l.drop(c)
 			continue
@@ -122,6 +126,7 @@ func (l *loop) passed(c *conn, w *worker) {
 	c.place.leave()
 	c.state, c.worker, c.passedAt = passed, w, l.now
 	c.tries++
+	l.queued.Add(l.now - c.accepted)
 	w.conns = append(w.conns, c)
 	l.unconfirmed.append(&c.check, l.now+receiveWithin)
 	l.offer(w)
@@ -133,6 +138,7 @@ func (l *loop) finish(c *conn) {
 	w.release(c)
 	w.served++
 	w.slow = false
+	l.service.Add(l.now - c.passedAt)
 	l.count.Served++
 	l.drop(c)
 	l.offer(w)

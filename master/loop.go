@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"time"
 
+	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/master/pool"
 	"github.com/scgid/scgid/worker/link"
 	"golang.org/x/sys/unix"
@@ -72,7 +73,23 @@ type loop struct {
 	statusAt   Time // the next STATUS= may be sent
 	statusLast statusKey
 	watchdogAt Time // 0 is none
-	warned     struct{ intake, busy Time }
+	warned     struct{ intake, busy, saturated Time }
+
+	configured control.Limits // without what was set at run time
+	given      []Listener
+	paused     bool
+	resumeAt   Time // a pause ends; 0 is never
+
+	subscribers    map[*subscriber]bool
+	lastEvent      uint64
+	stateLast      string
+	saturatedSince Time // 0 is not
+	relievedAt     Time // 0 is not relieved yet
+	refusedTold    uint64
+	refusedAt      Time // the next event about refused requests may be sent
+	lastFailure    string
+
+	queued, service control.Histogram
 
 	count    Counters
 	exits    map[string]uint64
@@ -102,6 +119,7 @@ func (l *loop) run() error {
 		more = !l.intake()
 		l.judgeFresh()
 		l.decide()
+		l.watchState()
 		if l.stage != serving && l.windUp() {
 			return nil
 		}
@@ -157,10 +175,28 @@ func (l *loop) decide() {
 			l.leaveIdle()
 			return
 		case s.Retire:
-			l.retire(l.idle.last.of)
+			l.retireOne()
 		default:
 			return
 		}
+	}
+}
+
+// retireOne retires the worker that is missed least: an idle one, the least
+// recently used, or else the youngest of the busy ones.
+func (l *loop) retireOne() {
+	if l.idle.last != nil {
+		l.retire(l.idle.last.of)
+		return
+	}
+	var youngest *worker
+	for _, w := range l.workers {
+		if w != nil && w.state == ready && (youngest == nil || w.id > youngest.id) {
+			youngest = w
+		}
+	}
+	if youngest != nil {
+		l.retire(youngest)
 	}
 }
 
@@ -195,6 +231,19 @@ func (l *loop) limits() pool.Limits {
 	return pool.Limits{
 		Min: s.Limits.MinWorkers, Max: s.Limits.MaxWorkers,
 		MinIdle: s.Limits.MinIdle, MaxIdle: s.Limits.MaxIdle,
-		IdleTimeout: s.IdleTimeout, IdleExit: s.IdleExit,
+		IdleTimeout: s.IdleTimeout, IdleExit: l.idleExit(),
 	}
+}
+
+// idleExit is off while somebody steers or watches.
+func (l *loop) idleExit() time.Duration {
+	if l.paused {
+		return 0
+	}
+	for s := range l.subscribers {
+		if s.person {
+			return 0
+		}
+	}
+	return l.set.IdleExit
 }

@@ -119,7 +119,7 @@ func (r *rig) start(set Settings, listeners ...Listener) {
 	r.Master = m
 	go func() { r.result <- m.Run() }()
 	r.t.Cleanup(func() {
-		r.Stop()
+		r.Finish()
 		if r.t.Failed() { // it may hang; the error is known already
 			r.Harden()
 			r.Harden()

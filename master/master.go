@@ -22,7 +22,11 @@ type Settings struct {
 	Name    string
 	PID     int    // shown in Status
 	Version string // shown in Status
-	Limits  control.Limits
+
+	Effective []control.Setting // the configuration, as Config shows it
+	LogLevel  *slog.LevelVar    // what SetLogLevel sets; may be nil
+
+	Limits control.Limits
 
 	IdleTimeout time.Duration
 	IdleExit    time.Duration // 0 is never
@@ -56,9 +60,6 @@ type Master struct {
 	done chan struct{}
 }
 
-// ErrOver means that the master has ended.
-var ErrOver = errors.New("the master has ended")
-
 // New makes a master that accepts from the listeners. It borrows their
 // descriptors, which have to stay open until Run returns.
 func New(set Settings, listeners []Listener, notify Notifier, log *slog.Logger) (*Master, error) {
@@ -81,8 +82,9 @@ func New(set Settings, listeners []Listener, notify Notifier, log *slog.Logger) 
 	l := &loop{
 		set: set, notify: notify, poll: poll, box: box,
 		seed: maphash.MakeSeed(), began: time.Now(), generation: 1,
-		exits: map[string]uint64{},
-		buf:   make([]byte, max(set.MaxHeader, scgi.DefaultMaxHeader)+16),
+		exits: map[string]uint64{}, subscribers: map[*subscriber]bool{},
+		configured: set.Limits, given: listeners,
+		buf: make([]byte, max(set.MaxHeader, scgi.DefaultMaxHeader)+16),
 	}
 	m := &Master{loop: l, box: box, done: make(chan struct{})}
 	if err := l.watchAll(listeners); err != nil {
@@ -139,6 +141,9 @@ func (m *Master) Run() error {
 	}
 	err := l.run()
 	l.abandon()
+	for s := range l.subscribers {
+		s.once.Do(func() { close(s.c) })
+	}
 	l.log.info("stopped", "served", l.count.Served, "lost", l.count.Lost, "refused", l.count.Refused)
 	l.log.close()
 	return err
@@ -150,37 +155,15 @@ func (m *Master) close() {
 	m.loop.poll.close()
 }
 
-// Stop begins the orderly exit; Run returns when it is complete. It returns at
-// once and may be called at any time.
-func (m *Master) Stop() { m.box.post((*loop).stop) }
+// Finish begins the orderly exit; Run returns when it is complete. It returns
+// at once and may be called at any time.
+func (m *Master) Finish() { m.box.post((*loop).stop) }
 
 // Harden makes an exit in progress harder by one step: workers get SIGTERM and
-// who waits gets 503, then SIGKILL. Without an exit in progress it is Stop.
+// who waits gets 503, then SIGKILL. Without an exit in progress it is Finish.
 func (m *Master) Harden() { m.box.post((*loop).harden) }
-
-// Status returns the pool as it is now; the error is ErrOver or the context's.
-func (m *Master) Status(ctx context.Context) (control.Status, error) {
-	return ask(ctx, m, (*loop).status)
-}
 
 // Counters returns all counts.
 func (m *Master) Counters(ctx context.Context) (Counters, error) {
-	return ask(ctx, m, func(l *loop) Counters { return l.count })
-}
-
-// ask runs f in the loop and returns its answer.
-func ask[T any](ctx context.Context, m *Master, f func(*loop) T) (T, error) {
-	answer := make(chan T, 1)
-	var none T
-	if !m.box.post(func(l *loop) { answer <- f(l) }) {
-		return none, ErrOver
-	}
-	select {
-	case a := <-answer:
-		return a, nil
-	case <-m.done:
-		return none, ErrOver
-	case <-ctx.Done():
-		return none, ctx.Err()
-	}
+	return ask(ctx, m, func(l *loop) (Counters, error) { return l.count, nil })
 }

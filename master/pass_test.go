@@ -181,6 +181,7 @@ func TestAConnectionThatIsNotReceivedGoesToAnIdleWorker(t *testing.T) {
 		if got := r.get("/note/pid", "NOTE", note, "KEY", "x"); got == fmt.Sprint(stopped.pid) {
 			t.Fatal("served by a stopped process")
 		}
+		r.idle(2)
 	}
 	if c := r.counters(); c.TakenBack != 1 || c.Killed != 0 {
 		t.Errorf("%+v", c)

@@ -23,8 +23,6 @@ const holdFor = 5 * time.Millisecond
 // A poller is the loop's epoll set, and its two ways of waiting for it.
 type poller struct {
 	fd     int
-	file   *os.File // owns fd; known to the runtime's poller
-	raw    syscall.RawConn
 	events [128]unix.EpollEvent
 	hold   bool // wait with the processor held, for a tick at most
 
@@ -32,41 +30,64 @@ type poller struct {
 	ticking bool
 	news    bool // since the last tick
 
+	// bell is a second epoll set, known to the runtime's poller, and holds fd
+	// only while the loop is parked. Were fd itself known there, every event
+	// of a busy loop would also wake a thread of the runtime.
+	bell *os.File
+	ring syscall.RawConn
+
 	found int // by the function below, which is made once
-	look  func(fd uintptr) bool
+	look  func(bell uintptr) bool
 }
 
 func newPoller() (*poller, error) {
-	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		return nil, os.NewSyscallError("epoll_create1", err)
-	}
-	// An epoll descriptor is itself pollable; os.NewFile gives it to the
-	// runtime's poller if it does not block.
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, os.NewSyscallError("fcntl", err)
-	}
-	p := &poller{fd: fd, file: os.NewFile(uintptr(fd), "epoll")}
-	if p.raw, err = p.file.SyscallConn(); err != nil {
-		p.file.Close()
-		return nil, err
-	}
+	p := &poller{fd: -1, timer: -1}
 	// With one processor nobody else could run while we hold it.
 	p.hold = runtime.GOMAXPROCS(0) > 1
-	if p.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
-		p.file.Close()
-		return nil, os.NewSyscallError("timerfd_create", err)
-	}
-	if err := p.ctl(unix.EPOLL_CTL_ADD, p.timer, unix.EPOLLIN|unix.EPOLLET, aboutTick, 0, 0); err != nil {
-		p.close()
-		return nil, err
-	}
 	p.look = func(uintptr) bool {
 		p.found = p.ask(0)
 		return p.found != 0
 	}
+	if err := p.open(); err != nil {
+		p.close()
+		return nil, err
+	}
 	return p, nil
+}
+
+func (p *poller) open() (err error) {
+	if p.fd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	bell, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	// An epoll descriptor is itself pollable; os.NewFile gives it to the
+	// runtime's poller if it does not block.
+	err = unix.SetNonblock(bell, true)
+	p.bell = os.NewFile(uintptr(bell), "bell")
+	if err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
+	if p.ring, err = p.bell.SyscallConn(); err != nil {
+		return err
+	}
+	if p.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
+		return os.NewSyscallError("timerfd_create", err)
+	}
+	return p.ctl(unix.EPOLL_CTL_ADD, p.timer, unix.EPOLLIN|unix.EPOLLET, aboutTick, 0, 0)
+}
+
+func (p *poller) close() {
+	for _, fd := range [...]int{p.fd, p.timer} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+	if p.bell != nil {
+		p.bell.Close()
+	}
 }
 
 // wait returns what has happened, after the time-out at the latest or a tick
@@ -112,14 +133,26 @@ func (p *poller) park(timeout time.Duration) ([]unix.EpollEvent, error) {
 	if timeout > 0 {
 		deadline = time.Now().Add(timeout)
 	}
+	if err := p.bell.SetReadDeadline(deadline); err != nil {
+		return nil, err
+	}
+	if err := p.hang(unix.EPOLL_CTL_ADD); err != nil {
+		return nil, err
+	}
 	p.found = 0
-	if err := p.file.SetReadDeadline(deadline); err != nil {
-		return nil, err
+	err := p.ring.Read(p.look)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = nil
 	}
-	if err := p.raw.Read(p.look); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil, err
-	}
-	return p.events[:max(0, p.found)], nil
+	return p.events[:max(0, p.found)], errors.Join(err, p.hang(unix.EPOLL_CTL_DEL))
+}
+
+// hang puts the loop's epoll set on the bell, or takes it off.
+func (p *poller) hang(op int) (err error) {
+	cerr := p.ring.Control(func(bell uintptr) {
+		err = os.NewSyscallError("epoll_ctl", unix.EpollCtl(int(bell), op, p.fd, &unix.EpollEvent{Events: unix.EPOLLIN}))
+	})
+	return errors.Join(cerr, err)
 }
 
 // ask is epoll_pwait. A signal, with which the runtime asks for the processor,
@@ -130,11 +163,6 @@ func (p *poller) ask(ms int) int {
 		return -1
 	}
 	return n
-}
-
-func (p *poller) close() {
-	p.file.Close()
-	unix.Close(p.timer)
 }
 
 // What an event is about; the high bits of its data, beside an index.

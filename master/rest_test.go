@@ -25,7 +25,7 @@ func TestNothingIsLeftAfterRun(t *testing.T) {
 		c.Write([]byte("7"))
 		r.until("parked", parkedIs(1))
 		c.Close()
-		r.Stop()
+		r.Finish()
 		if err := r.end(); err != nil {
 			t.Error(err)
 		}

@@ -105,7 +105,7 @@ func (r *rig) want(c net.Conn, status string) string {
 // inLoop runs f in the loop and waits for it.
 func (r *rig) inLoop(f func(*loop)) {
 	r.t.Helper()
-	if _, err := ask(r.t.Context(), r.Master, func(l *loop) bool { f(l); return true }); err != nil {
+	if err := order(r.t.Context(), r.Master, func(l *loop) error { f(l); return nil }); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -221,7 +221,7 @@ func (r *rig) logs(text string) {
 // stopped ends the master and returns its last counters.
 func (r *rig) stopped() Counters {
 	r.t.Helper()
-	r.Stop()
+	r.Finish()
 	if err := r.end(); err != nil {
 		r.t.Error(err)
 	}

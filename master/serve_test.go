@@ -15,7 +15,7 @@ func TestARequestIsAnsweredByAWorker(t *testing.T) {
 	}
 	<-r.notes.ready
 	r.until("closed", func(s control.Status, c Counters) bool { return c.Served == 1 && s.Workers.Idle == 1 })
-	r.Stop()
+	r.Finish()
 	if err := r.end(); err != nil {
 		t.Error(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/master/pool"
 	"github.com/scgid/scgid/master/process"
 	"github.com/scgid/scgid/worker/link"
@@ -81,6 +82,7 @@ func (l *loop) started(w *worker, b birth) {
 		return
 	}
 	w.proc, w.link, w.end = b.proc, b.link, b.end
+	l.emit(control.Event{Kind: control.EventWorkerStarted, Worker: w.id, PID: w.proc.PID})
 	err := l.poll.ctl(unix.EPOLL_CTL_ADD, w.link, unix.EPOLLIN|unix.EPOLLRDHUP, aboutLink, w.index, int32(w.id))
 	w.heard = err == nil
 	if err == nil {
@@ -106,11 +108,13 @@ func (l *loop) becomeReady(w *worker, m link.Message) {
 	}
 	if l.failures > 0 {
 		l.log.info("the application starts again", "worker", w.id, "failures", l.failures)
+		l.emit(control.Event{Kind: control.EventStartRecovered, Worker: w.id, Count: uint64(l.failures)})
 	}
 	l.failuresBefore, l.failures = l.failures, 0
 	l.enter(w, ready)
 	l.log.info("worker is ready", "worker", w.id, "pid", w.proc.PID, "slots", w.slots,
 		"after", (l.now - w.began).Round(time.Millisecond))
+	l.emit(control.Event{Kind: control.EventWorkerReady, Worker: w.id, PID: w.proc.PID})
 	l.sayReady()
 }
 
@@ -124,6 +128,8 @@ func (l *loop) startFailed(w *worker, why string) {
 	l.count.StartsFailed++
 	pause := pool.BackOff(l.failures)
 	l.retryAt = l.now + pause
+	l.lastFailure = why
+	l.emit(control.Event{Kind: control.EventStartFailing, Worker: w.id, PID: w.proc.PID, Reason: why, Count: uint64(l.failures)})
 	l.log.err("worker could not start: "+why, "worker", w.id, "pid", w.proc.PID, "failures", l.failures, "next_try_in", pause)
 	l.sayReady()
 }

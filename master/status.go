@@ -2,10 +2,7 @@ package master
 
 import (
 	"fmt"
-	"maps"
 	"time"
-
-	"github.com/scgid/scgid/control"
 )
 
 // Counters count since the master began. Each accepted connection ends in
@@ -88,43 +85,6 @@ func (l *loop) sayReady() {
 		l.readyAt = 0
 		l.notify.Ready(l.statusKey().line())
 	}
-}
-
-// status is a picture of the pool.
-func (l *loop) status() control.Status {
-	s := control.Status{
-		Name: l.set.Name, State: l.state(), PID: l.set.PID, Version: l.set.Version, Since: l.began, Generation: l.generation,
-		Limits: l.set.Limits,
-		Workers: control.WorkerCounts{
-			Total: l.alive(), Starting: l.in[starting], Idle: l.idle.len, Busy: l.in[ready] - l.idle.len,
-			Retiring: l.in[leaving] + l.in[retiring] + l.in[killed] + l.in[gone],
-		},
-		Queue: control.Queue{Waiting: l.waiting.len, Parked: l.parked.len, Limit: l.queueMax()},
-		Requests: control.RequestCounts{
-			Served: l.count.Served, Active: l.open - l.parked.len - l.ending.len - l.waiting.len,
-			Refused: l.count.Refused, Bad: l.count.Malformed + l.count.TooLarge + l.count.Timeouts,
-			Lost: l.count.Lost, ClientGone: l.count.ClientGone,
-		},
-		Starts: control.StartCounts{Total: l.count.Starts, Failed: l.count.StartsFailed},
-		Exits:  maps.Clone(l.exits),
-	}
-	for _, from := range l.listeners {
-		s.Queue.Listeners = append(s.Queue.Listeners, control.Listener{Name: from.Name, Address: from.Addr})
-	}
-	return s
-}
-
-// state is the pool's in one word.
-func (l *loop) state() string {
-	switch {
-	case l.stage != serving:
-		return control.Draining
-	case l.failures > 0 && l.in[ready] == 0:
-		return control.Failing
-	case l.readyAt != 0:
-		return control.Starting
-	}
-	return control.Running
 }
 
 // exit counts the end of a worker by its reason.

@@ -34,7 +34,7 @@ func TestStopAnswersAllThatWereAccepted(t *testing.T) {
 		all = append(all, r.send("/spin=2"))
 	}
 	r.until("all are accepted", waitingIs(40))
-	r.Stop()
+	r.Finish()
 	r.until("draining", stateIs(control.Draining))
 	late := r.send("/") // stays with the socket, for the next master
 	for _, h := range two {
@@ -68,7 +68,7 @@ func TestStopLeavesParkedConnectionsTheirTime(t *testing.T) {
 	c.Write(b[:20])
 	slow.Write(b[:20])
 	r.until("parked", parkedIs(2))
-	r.Stop()
+	r.Finish()
 	r.until("draining", stateIs(control.Draining))
 	c.Write(b[20:])
 	r.want(c, "200 OK")
@@ -87,7 +87,7 @@ func TestStopServesWhatADeadWorkerDidNotRead(t *testing.T) {
 	r, odd, held := beginOnce(t, "hold")
 	c := r.send("/")
 	r.file(held)
-	r.Stop()
+	r.Finish()
 	r.until("draining", stateIs(control.Draining))
 	r.signal(odd, unix.SIGKILL)
 	r.want(c, "200 OK")
@@ -115,7 +115,7 @@ func TestAStubbornWorkerGetsSIGTERMThenSIGKILL(t *testing.T) {
 	r.until("gone", func(s control.Status, c Counters) bool { return c.Killed == 1 && s.Exits["killed"] == 1 })
 	r.get("/")
 	r.idle(1)
-	r.Stop()
+	r.Finish()
 	r.until("draining", stateIs(control.Draining))
 	r.skip(r.loop.set.StopTimeout)
 	r.logs("stopping takes too long")
@@ -155,7 +155,7 @@ func TestSIGTERMAtTheSecondStepLetsARequestFinish(t *testing.T) {
 	checkFDs(t)
 	r := begin(t, "plain", oneWorker)
 	h := r.hold(1)[0]
-	r.Stop()
+	r.Finish()
 	r.Harden()
 	r.loopUntil("SIGTERM is sent", func(l *loop) bool { return l.terms.len == 1 })
 	r.letGo(h)
@@ -185,7 +185,7 @@ func TestStopWhileTheApplicationFails(t *testing.T) {
 	c := r.send("/")
 	r.until("waits", waitingIs(1))
 	r.failuresAre(5)
-	r.Stop()
+	r.Finish()
 	r.until("draining", stateIs(control.Draining))
 	r.skip(r.loop.set.StopTimeout)
 	r.want(c, "503 Service Unavailable")

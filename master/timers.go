@@ -36,6 +36,11 @@ func (l *loop) timeout() time.Duration {
 	soonest(l.acceptAgain)
 	soonest(l.decideAt)
 	soonest(l.stopAt)
+	soonest(l.resumeAt)
+	soonest(l.relievedAt)
+	if l.count.Refused != l.refusedTold {
+		soonest(l.refusedAt)
+	}
 	soonest(l.readyAt)
 	soonest(l.watchdogAt)
 	if l.statusDirty() {
@@ -56,6 +61,9 @@ func (l *loop) expire() {
 	}
 	if l.stopAt != 0 && l.stopAt <= l.now {
 		l.harden()
+	}
+	if l.resumeAt != 0 && l.resumeAt <= l.now {
+		l.resume()
 	}
 	if l.readyAt != 0 && l.readyAt <= l.now {
 		l.sayReady()

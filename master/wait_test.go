@@ -23,6 +23,7 @@ func TestAClientThatLeavesWhileItWaitsIsGivenToNobody(t *testing.T) {
 	gone.Close()
 	stays := r.send("/note", "NOTE", note, "KEY", "stays")
 	r.until("waits", waitingIs(2))
+	r.skip(2 * patience) // before that nobody looks
 	r.letGo(h)
 	r.want(stays, "200 OK")
 	if got := r.lines(note); !slices.Equal(got, []string{"stays"}) {

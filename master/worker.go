@@ -1,6 +1,7 @@
 package master
 
 import (
+	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/master/process"
 	"golang.org/x/sys/unix"
 )
@@ -102,7 +103,7 @@ func (l *loop) enter(w *worker, s workerState) {
 // has a place.
 func (l *loop) offer(w *worker) {
 	switch {
-	case w.state == leaving && (len(w.conns) == 0 || !w.heard) && w.timer.list == nil:
+	case w.going() && (len(w.conns) == 0 || !w.heard) && w.timer.list == nil:
 		w.offered.leave()
 		l.stops.append(&w.timer, l.now+l.set.StopTimeout)
 	case w.state != ready || len(w.conns) >= w.slots:
@@ -148,12 +149,16 @@ func (l *loop) leaves(w *worker) {
 	}
 }
 
-// retire tells w to finish and leave. w is idle, so there is nothing for it to
-// finish but what was sent this moment.
+// going says that w is to leave when it holds nothing any more. From then on
+// it has its time.
+func (w *worker) going() bool { return w.state == leaving || w.state == retiring }
+
+// retire tells w to finish what it holds and to leave. Of its own accord the
+// loop only retires idle workers.
 func (l *loop) retire(w *worker) {
 	l.enter(w, retiring)
 	unix.Shutdown(w.link, unix.SHUT_WR)
-	l.stops.append(&w.timer, l.now+l.set.StopTimeout)
+	l.emit(control.Event{Kind: control.EventWorkerRetired, Worker: w.id, PID: w.proc.PID, Served: w.served})
 }
 
 // kill ends w and all its children at once, and says why.

@@ -12,30 +12,33 @@ import (
 )
 
 // A logger is slog's, with lines for people.
-type logger struct{ *slog.Logger }
+type logger struct {
+	*slog.Logger
+	level *slog.LevelVar
+}
 
 // newLog writes to stderr. Where that is the journal each line begins with
 // its priority, see sd-daemon(3).
 func newLog(pool string, verbose bool) logger {
-	level := slog.LevelInfo
+	level := new(slog.LevelVar)
 	if verbose {
-		level = slog.LevelDebug
+		level.Set(slog.LevelDebug)
 	}
 	return logger{slog.New(&lines{to: os.Stderr, level: level, pool: pool,
-		priority: os.Getenv("JOURNAL_STREAM") != "", mu: new(sync.Mutex)})}
+		priority: os.Getenv("JOURNAL_STREAM") != "", mu: new(sync.Mutex)}), level}
 }
 
 // lines is a slog.Handler that writes "scgid[pool]: text key=value ...".
 type lines struct {
 	mu       *sync.Mutex
 	to       io.Writer
-	level    slog.Level
+	level    *slog.LevelVar
 	pool     string
 	priority bool
 	attrs    []slog.Attr
 }
 
-func (h *lines) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
+func (h *lines) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level.Level() }
 
 func (h *lines) WithAttrs(attrs []slog.Attr) slog.Handler {
 	more := *h

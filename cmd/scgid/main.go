@@ -79,6 +79,17 @@ func rootCommand() *cobra.Command {
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args:          cobra.ArbitraryArgs,
+	}
+	root.RunE = func(c *cobra.Command, words []string) error {
+		if len(words) == 0 {
+			return c.Help()
+		}
+		hint := "see scgid --help"
+		if near := c.SuggestionsFor(words[0]); len(near) > 0 {
+			hint = "did you mean scgid " + near[0] + "?"
+		}
+		return hinted{usageError{fmt.Errorf("unknown command %q", words[0])}, hint}
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return hinted{usageError{err}, "see " + c.CommandPath() + " --help"}

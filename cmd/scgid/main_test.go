@@ -164,7 +164,7 @@ func (s *server) wait() error {
 // until polls for what another process does and cannot tell us.
 func (s *server) until(what string, cond func() bool) {
 	s.t.Helper()
-	for end := time.Now().Add(60 * time.Second); !cond(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Duration(60*soak()) * time.Second); !cond(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			s.t.Fatalf("never: %s", what)
 		}

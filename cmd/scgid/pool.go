@@ -17,21 +17,33 @@ import (
 	"github.com/scgid/scgid/master/process"
 )
 
+// A manner is what differs between serve and run.
+type manner struct {
+	adhoc bool   // a pool without a file
+	http  string // the address of the HTTP front; "" is none
+}
+
 // serve runs the pool until it is told to stop. It takes the sockets.
-func serve(conf *config.Config, sockets []*activation.Socket, log logger, http string) error {
+func serve(conf *config.Config, sockets []*activation.Socket, log logger, how manner) error {
 	defer closeAll(sockets, log)
 	set, err := settings(conf)
 	if err != nil {
 		return err
 	}
+	set.LogLevel = log.level
 	notify := activation.NewNotifier(func(err error) { log.Warn("cannot notify the service manager", "err", err) })
 	defer notify.Close()
 	m, err := master.New(set, listeners(sockets), notify, log.Logger)
 	if err != nil {
 		return err
 	}
-	if http != "" {
-		front, err := openFront(http, sockets[0], log)
+	closeControl, err := openControl(conf, m, how.adhoc, log)
+	if err != nil {
+		return err
+	}
+	defer closeControl()
+	if how.http != "" {
+		front, err := openFront(how.http, sockets[0], log)
 		if err != nil {
 			return err
 		}
@@ -59,7 +71,7 @@ func closeAll(sockets []*activation.Socket, log logger) {
 func listeners(sockets []*activation.Socket) []master.Listener {
 	var all []master.Listener
 	for _, s := range sockets {
-		all = append(all, master.Listener{Name: s.Name(), Addr: s.Addr(), FD: s.FD(), Unix: s.Unix()})
+		all = append(all, master.Listener{Name: s.Name(), Addr: s.Addr(), FD: s.FD(), Unix: s.Unix(), Backlog: s.Backlog})
 	}
 	return all
 }
@@ -75,7 +87,7 @@ func settings(conf *config.Config) (master.Settings, error) {
 		return master.Settings{}, err
 	}
 	return master.Settings{
-		Name: conf.Name, PID: os.Getpid(), Version: version, Limits: conf.Pool.Limits,
+		Name: conf.Name, PID: os.Getpid(), Version: version, Limits: conf.Pool.Limits, Effective: conf.Effective(),
 		IdleTimeout: conf.Pool.IdleTimeout, IdleExit: conf.Pool.IdleExit,
 		Command: process.Command{
 			Argv: argv, Dir: conf.Worker.WorkingDirectory, Env: env,
@@ -123,11 +135,11 @@ func watchSignals(m *master.Master, log logger) (stop func()) {
 		for s := range signals {
 			switch s {
 			case syscall.SIGTERM:
-				m.Stop()
+				m.Finish()
 			case syscall.SIGINT:
 				if interrupts++; interrupts == 1 {
 					log.Info("interrupted: finishing what was accepted; interrupt again to hurry")
-					m.Stop()
+					m.Finish()
 				} else {
 					m.Harden()
 				}

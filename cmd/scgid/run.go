@@ -43,7 +43,7 @@ directory; the log says where.`,
 			if err != nil {
 				return err
 			}
-			return serve(conf, sockets, log, http)
+			return serve(conf, sockets, log, manner{adhoc: true, http: http})
 		},
 	}
 	c.Flags().SetInterspersed(false)

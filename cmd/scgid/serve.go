@@ -35,7 +35,7 @@ without any, scgid opens the addresses of Listen=.`,
 			if err != nil {
 				return err
 			}
-			return serve(conf, sockets, log, "")
+			return serve(conf, sockets, log, manner{})
 		},
 	}
 	c.Flags().StringVar(&file, "config", "", "read this `FILE` and no drop-ins")

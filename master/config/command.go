@@ -26,7 +26,24 @@ func command(p func(*Config) *[]string) kind {
 		*p(c) = args
 		return nil
 	}
+	k.text = func(c *Config) []string { return commandText(*p(c)) }
 	return k
+}
+
+// commandText writes args so that commandWords reads them again. What only
+// the command line of scgid run can give, a program such as ./x, is written
+// all the same.
+func commandText(args []string) []string {
+	if len(args) == 0 {
+		return nil
+	}
+	words := make([]string, len(args))
+	for i, a := range args {
+		a = strings.ReplaceAll(a, "%", "%%")
+		a = strings.ReplaceAll(a, "$", "$$")
+		words[i] = quoteWord(a, i == 0 && a != "" && strings.IndexByte(prefixes, a[0]) >= 0 || a == ";")
+	}
+	return []string{strings.Join(words, " ")}
 }
 
 // prefixes are what systemd.service(5) allows in front of a program.
@@ -97,31 +114,35 @@ func variable(s string) string {
 
 // environment is systemd.exec(5)'s Environment=: words of KEY=VALUE.
 func environment(p func(*Config) *[]string) kind {
-	k := kind{Type: "variables", List: true, Secret: true, Allowed: "KEY=VALUE words"}
-	k.set = func(c *Config, v string) error {
-		if v == "" {
-			*p(c) = nil
-			return nil
-		}
+	k := kind{Type: "variables", Secret: true, Allowed: "KEY=VALUE words"}
+	put := func(c *Config, v string) (stored []int, err error) {
 		words, err := splitWords(v)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, w := range words {
 			text, err := expand(w.text, c.Name)
 			if err == nil {
 				err = checkVariable(text)
 			}
+			i := 0
 			if err == nil {
-				err = putVariable(p(c), text)
+				i, err = putVariable(p(c), text)
 			}
 			if err != nil {
-				return faultf(w.off, "%v", err)
+				return stored, faultf(w.off, "%v", err)
 			}
+			stored = append(stored, i)
 		}
-		return nil
+		return stored, nil
 	}
-	return k
+	return list(k, p, put, variableText)
+}
+
+// variableText names a variable without its value, which may be a secret.
+func variableText(kv string) string {
+	name, _, _ := strings.Cut(kv, "=")
+	return name + "=…"
 }
 
 // reserved are the variables in which the master speaks to its workers.
@@ -143,13 +164,14 @@ func checkVariable(kv string) error {
 	return nil
 }
 
-// putVariable appends kv, or replaces the value that its key has already.
-func putVariable(env *[]string, kv string) error {
+// putVariable appends kv, or replaces the value that its key has already, and
+// returns its position.
+func putVariable(env *[]string, kv string) (int, error) {
 	key, _, _ := strings.Cut(kv, "=")
 	for i, old := range *env {
 		if strings.HasPrefix(old, key) && old[len(key)] == '=' {
 			(*env)[i] = kv
-			return nil
+			return i, nil
 		}
 	}
 	return add(env, kv)

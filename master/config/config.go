@@ -29,6 +29,11 @@ type Config struct {
 	Worker  Worker
 	Request Request
 	Queue   Queue
+	Control Control
+
+	// origins are where values were written: by Key.String, one for each
+	// value; a key with its default has none.
+	origins map[string][]string
 }
 
 // Pool is section [Pool]: where the pool listens and how large it is.
@@ -69,6 +74,16 @@ type Request struct {
 type Queue struct {
 	Max     int           // 0: as many as MaxWorkers
 	Timeout time.Duration // then 503
+}
+
+// Control is section [Control]: who observes and steers the pool, and where.
+type Control struct {
+	Socket    string // absolute, at most 107 bytes; empty: the default path, unless SocketOff
+	SocketOff bool   // there is no control socket
+	Group     string // name or number, not looked up; its members may change; empty: nobody
+	ReadGroup string // likewise; its members may read
+	OwnFull   bool   // the pool's own user may change, not only read
+	Bus       string // "auto", "system", "session" or "off"
 }
 
 // Load reads the configuration of the pool called name: its main file from the
@@ -121,6 +136,7 @@ func FromSettings(name string, set []string, exec []string) (*Config, error) {
 			return nil, err
 		}
 		l.c.Worker.ExecStart = append([]string(nil), exec...)
+		l.c.origins["Worker.ExecStart"] = []string{originCommand}
 	}
 	return l.finish()
 }

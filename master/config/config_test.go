@@ -22,13 +22,14 @@ func TestDefaultsAreThoseOfTheTable(t *testing.T) {
 		OOMScoreAdjust: 100}
 	want.Request = Request{HeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
 	want.Queue = Queue{Timeout: 30 * time.Second}
-	if !reflect.DeepEqual(got, want) {
+	want.Control = Control{Bus: "auto"}
+	if !reflect.DeepEqual(values(got), want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
 
-func TestEveryKeyIsStored(t *testing.T) {
-	got := mustParse(t, `
+// everyKey sets each key to something else than its default.
+const everyKey = `
 [Pool]
 Listen=/run/%i.sock
 Listen=127.0.0.1:4000
@@ -57,7 +58,16 @@ MaxHeaderBytes=16K
 [Queue]
 Max=100
 TimeoutSec=1.5
-`)
+[Control]
+Socket=/run/ctl/%i
+Group=web admins
+ReadGroup=4
+OwnUser=full
+Bus=session
+`
+
+func TestEveryKeyIsStored(t *testing.T) {
+	got := mustParse(t, everyKey)
 	want := &Config{Name: "app", Files: []string{"app.conf"},
 		Pool: Pool{Listen: []string{"/run/app.sock", "127.0.0.1:4000"}, ListenMode: 0o600,
 			Limits:      control.Limits{MinWorkers: 2, MaxWorkers: 16, MinIdle: 3, MaxIdle: 5},
@@ -69,8 +79,9 @@ TimeoutSec=1.5
 			LimitNOFILE: 65536, Nice: -5, OOMScoreAdjust: 200},
 		Request: Request{HeaderTimeout: 500 * time.Millisecond, MaxHeaderBytes: 16 << 10},
 		Queue:   Queue{Max: 100, Timeout: 1500 * time.Millisecond},
+		Control: Control{Socket: "/run/ctl/app", Group: "web admins", ReadGroup: "4", OwnFull: true, Bus: "session"},
 	}
-	if !reflect.DeepEqual(got, want) {
+	if !reflect.DeepEqual(values(got), want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	for _, k := range Keys() {
@@ -140,7 +151,7 @@ IdleExitSec=5
 IdleExitSec=
 `)
 	w := mustParse(t, "[Worker]\nExecStart=/bin/new\n[Pool]\nListen=/b\n")
-	if !reflect.DeepEqual(c, w) {
+	if !reflect.DeepEqual(values(c), values(w)) {
 		t.Errorf("got  %+v\nwant %+v", c, w)
 	}
 }
@@ -150,6 +161,29 @@ func TestIdleExitCanBeOff(t *testing.T) {
 		c := mustParse(t, exec+"[Pool]\nIdleExitSec=1s\nIdleExitSec="+v+"\n")
 		if c.Pool.IdleExit != 0 {
 			t.Errorf("IdleExitSec=%s gives %v, want 0", v, c.Pool.IdleExit)
+		}
+	}
+}
+
+func TestTheControlSocketIsAPathOrOff(t *testing.T) {
+	longest := "/" + strings.Repeat("s", 106)
+	for text, want := range map[string]Control{
+		"":                                    {},
+		"Socket=off":                          {SocketOff: true},
+		"Socket=off\nSocket=/x":               {Socket: "/x"},
+		"Socket=/x\nSocket=off":               {SocketOff: true},
+		"Socket=off\nSocket=":                 {},
+		"Socket=" + longest:                   {Socket: longest},
+		"Group=%i-admins\nReadGroup=0":        {Group: "app-admins", ReadGroup: "0"},
+		"Group=4294967294\nReadGroup=CORP\\x": {Group: "4294967294", ReadGroup: `CORP\x`},
+		"OwnUser=full\nOwnUser=\nBus=off":     {Bus: "off"},
+		"OwnUser=full\nOwnUser=read\nGroup=":  {},
+	} {
+		if want.Bus == "" {
+			want.Bus = "auto"
+		}
+		if got := mustParse(t, exec+"[Control]\n"+text+"\n").Control; got != want {
+			t.Errorf("%q: got %+v, want %+v", text, got, want)
 		}
 	}
 }

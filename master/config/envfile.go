@@ -102,7 +102,7 @@ func (p *envParser) variable(env *[]string) {
 	}
 	err := checkVariable(key + "=" + value)
 	if err == nil {
-		err = putVariable(env, key+"="+value)
+		_, err = putVariable(env, key+"="+value)
 	}
 	if err != nil {
 		p.fail(line, col, err.Error())

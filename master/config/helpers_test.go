@@ -40,6 +40,13 @@ func mustParse(t testing.TB, text string, set ...string) *Config {
 	return c
 }
 
+// values is c without the places where its values were written.
+func values(c *Config) *Config {
+	v := *c
+	v.origins = nil
+	return &v
+}
+
 // exec is the one thing that every configuration needs.
 const exec = "[Worker]\nExecStart=/bin/w\n"
 

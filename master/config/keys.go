@@ -28,6 +28,11 @@ type kind struct {
 	// set stores a trimmed value; an empty one stores nothing set. Its error
 	// says what is allowed, as a *fault where the place is known.
 	set func(*Config, string) error
+	// put is set for a list, and returns the positions of what it stored.
+	put func(*Config, string) ([]int, error)
+	// text returns what is stored as a file would write it, one entry a line;
+	// none when nothing is set. It hides what is secret.
+	text func(*Config) []string
 }
 
 // String returns the name that --set takes: Section.Key.
@@ -109,8 +114,9 @@ var keys = []Key{
 		"How long a client may take to send the whole header of its request; then it gets 408.",
 		timeout(func(c *Config) *time.Duration { return &c.Request.HeaderTimeout }, millisecond, hour)},
 	{"Request", "MaxHeaderBytes", "64K",
-		"How large that header may be; a larger one gets 431.",
-		size(func(c *Config) *int { return &c.Request.MaxHeaderBytes }, 1<<10, 1<<20)},
+		"How large that header may be; a larger one gets 431. It cannot be set higher because the header waits unread in " +
+			"the connection's receive buffer until it is whole, and a TCP socket's holds no larger one.",
+		size(func(c *Config) *int { return &c.Request.MaxHeaderBytes }, 1<<10, 96<<10)},
 
 	{"Queue", "Max", "0",
 		"How many connections are accepted before a worker is free for them; a crash of the master can lose these. " +
@@ -119,4 +125,26 @@ var keys = []Key{
 	{"Queue", "TimeoutSec", "30s",
 		"How long an accepted connection waits for a worker; then it gets 503.",
 		timeout(func(c *Config) *time.Duration { return &c.Queue.Timeout }, millisecond, hour)},
+
+	{"Control", "Socket", "",
+		"The Unix socket on which the pool is observed and steered, or off for none. When not set it is " +
+			"/run/scgid/NAME/control.sock, or $XDG_RUNTIME_DIR/scgid/NAME/control.sock for a pool that a user runs. " +
+			"In a path %i is the name of the pool.",
+		socketPath(func(c *Config) *Control { return &c.Control })},
+	{"Control", "Group", "",
+		"The group whose members may do everything, as root may. " +
+			"The user that the pool runs as must not be one of them. When not set it is nobody.",
+		group(func(c *Config) *string { return &c.Control.Group })},
+	{"Control", "ReadGroup", "",
+		"The group whose members may see everything and change nothing. When not set it is nobody; " +
+			"others see the name and the state of the pool.",
+		group(func(c *Config) *string { return &c.Control.ReadGroup })},
+	{"Control", "OwnUser", "read",
+		"What the user that the pool runs as may do: see everything, or with full also change it. " +
+			"The applications run as the same user, so with full an exploited one can steer its own server.",
+		either(func(c *Config) *bool { return &c.Control.OwnFull }, "read", "full")},
+	{"Control", "Bus", "auto",
+		"Which D-Bus the pool also appears on. With auto it is the system bus for a system service and the " +
+			"session bus for a pool that a user runs. A bus that is not there is no error.",
+		oneOf(func(c *Config) *string { return &c.Control.Bus }, "auto", "system", "session", "off")},
 }

@@ -26,6 +26,7 @@ func number(p func(*Config) *int, lo, hi int) kind {
 		*p(c) = n
 		return nil
 	}
+	k.text = func(c *Config) []string { return []string{strconv.Itoa(*p(c))} }
 	return k
 }
 
@@ -38,6 +39,12 @@ func count(p func(*Config) *uint64, lo, hi uint64) kind {
 		}
 		*p(c) = n
 		return nil
+	}
+	k.text = func(c *Config) []string {
+		if *p(c) == 0 {
+			return nil
+		}
+		return []string{strconv.FormatUint(*p(c), 10)}
 	}
 	return k
 }
@@ -52,6 +59,7 @@ func size(p func(*Config) *int, lo, hi int) kind {
 		*p(c) = int(n)
 		return nil
 	}
+	k.text = func(c *Config) []string { return []string{sizeText(*p(c))} }
 	return k
 }
 
@@ -72,6 +80,7 @@ func timeout(p func(*Config) *time.Duration, lo, hi time.Duration) kind {
 		*p(c) = d
 		return nil
 	}
+	k.text = func(c *Config) []string { return []string{spanText(*p(c))} }
 	return k
 }
 
@@ -110,6 +119,7 @@ func boolean(p func(*Config) *bool) kind {
 		}
 		return nil
 	}
+	k.text = func(c *Config) []string { return []string{map[bool]string{true: "yes", false: "no"}[*p(c)]} }
 	return k
 }
 
@@ -123,36 +133,56 @@ func mode(p func(*Config) *os.FileMode) kind {
 		*p(c) = os.FileMode(n)
 		return nil
 	}
+	k.text = func(c *Config) []string { return []string{fmt.Sprintf("%04o", *p(c))} }
 	return k
 }
 
 func addresses(p func(*Config) *[]string) kind {
-	k := kind{Type: "address", List: true,
-		Allowed: "one address a line: /path, unix:/path, @name or HOST:PORT"}
+	k := kind{Type: "address", Allowed: "one address a line: /path, unix:/path, @name or HOST:PORT"}
+	put := func(c *Config, v string) ([]int, error) {
+		if i := strings.IndexAny(v, " \t"); i >= 0 {
+			return nil, faultf(i, "holds a blank; it must be %s", k.Allowed)
+		}
+		a, err := expand(v, c.Name)
+		if err != nil {
+			return nil, err
+		}
+		i, err := add(p(c), a)
+		return []int{i}, err
+	}
+	return list(k, p, put, lineText)
+}
+
+// list makes k the kind of a list; put stores what is in a line that is not
+// empty, and text writes one entry.
+func list[T any](k kind, p func(*Config) *[]T, put func(*Config, string) ([]int, error), text func(T) string) kind {
+	k.List = true
+	k.put = put
 	k.set = func(c *Config, v string) error {
 		if v == "" {
 			*p(c) = nil
 			return nil
 		}
-		if i := strings.IndexAny(v, " \t"); i >= 0 {
-			return faultf(i, "holds a blank; it must be %s", k.Allowed)
+		_, err := put(c, v)
+		return err
+	}
+	k.text = func(c *Config) []string {
+		var lines []string
+		for _, v := range *p(c) {
+			lines = append(lines, text(v))
 		}
-		a, err := expand(v, c.Name)
-		if err != nil {
-			return err
-		}
-		return add(p(c), a)
+		return lines
 	}
 	return k
 }
 
-// add appends to a list key, within bounds.
-func add[T any](list *[]T, v T) error {
+// add appends to a list key, within bounds, and returns the position.
+func add[T any](list *[]T, v T) (int, error) {
 	if len(*list) >= listMax {
-		return fmt.Errorf("is one entry too many, %d are allowed", listMax)
+		return 0, fmt.Errorf("is one entry too many, %d are allowed", listMax)
 	}
 	*list = append(*list, v)
-	return nil
+	return len(*list) - 1, nil
 }
 
 func directory(p func(*Config) *string) kind {
@@ -172,30 +202,35 @@ func directory(p func(*Config) *string) kind {
 		*p(c) = d
 		return nil
 	}
+	k.text = func(c *Config) []string { return plainText(*p(c)) }
 	return k
 }
 
 func envFiles(p func(*Config) *[]EnvFile) kind {
-	k := kind{Type: "path", List: true, Allowed: `an absolute path, with "-" in front if it may be missing`}
-	k.set = func(c *Config, v string) error {
-		if v == "" {
-			*p(c) = nil
-			return nil
-		}
+	k := kind{Type: "path", Allowed: `an absolute path, with "-" in front if it may be missing`}
+	put := func(c *Config, v string) ([]int, error) {
 		path, optional := strings.CutPrefix(v, "-")
 		start := len(v) - len(path)
 		path, err := expand(path, c.Name)
 		var f *fault
 		if errors.As(err, &f) {
-			return faultf(start+f.off, "%s", f.text)
+			return nil, faultf(start+f.off, "%s", f.text)
 		}
 		if !filepath.IsAbs(path) {
-			return k.notAllowed()
+			return nil, k.notAllowed()
 		}
 		if strings.ContainsAny(path, "*?[") {
-			return fmt.Errorf("is a pattern; it must be %s", k.Allowed)
+			return nil, fmt.Errorf("is a pattern; it must be %s", k.Allowed)
 		}
-		return add(p(c), EnvFile{path, optional})
+		i, err := add(p(c), EnvFile{path, optional})
+		return []int{i}, err
 	}
-	return k
+	return list(k, p, put, EnvFile.text)
+}
+
+func (f EnvFile) text() string {
+	if f.Optional {
+		return "-" + lineText(f.Path)
+	}
+	return lineText(f.Path)
 }

@@ -23,6 +23,14 @@ func (p place) String() string {
 	return fmt.Sprintf("%s:%d", p.file, p.line)
 }
 
+// origin is how Effective names the place.
+func (p place) origin() string {
+	if p.set != "" {
+		return originSet
+	}
+	return p.String()
+}
+
 // loader gathers one configuration and everything wrong with it.
 type loader struct {
 	c     *Config
@@ -34,7 +42,7 @@ type loader struct {
 
 // newLoader starts from the defaults in the table of keys.
 func newLoader(name string) *loader {
-	l := &loader{c: &Config{Name: name}, given: map[string]place{}, wrong: map[string]bool{}}
+	l := &loader{c: &Config{Name: name, origins: map[string][]string{}}, given: map[string]place{}, wrong: map[string]bool{}}
 	for i := range keys {
 		k := &keys[i]
 		if err := k.set(l.c, k.Default); err != nil {
@@ -145,6 +153,7 @@ func (l *loader) apply(p place, k *Key, value string, at func(int) (int, int)) {
 	if value == "" {
 		delete(l.given, k.String())
 		delete(l.wrong, k.String())
+		delete(l.c.origins, k.String())
 		value = k.Default
 	} else {
 		if was, ok := l.given[k.String()]; ok && k.Once && p.set == "" {
@@ -155,10 +164,34 @@ func (l *loader) apply(p place, k *Key, value string, at func(int) (int, int)) {
 		p.line, p.col = at(0)
 		l.given[k.String()] = p
 	}
-	err := k.set(l.c, value)
-	if err == nil {
-		return
+	if err := l.store(p, k, value); err != nil {
+		l.failValue(p, k, value, err, at)
 	}
+}
+
+// store sets k and notes where each value comes from.
+func (l *loader) store(p place, k *Key, value string) error {
+	if !l.isGiven(k.String()) {
+		return k.set(l.c, value)
+	}
+	if k.put == nil {
+		l.c.origins[k.String()] = []string{p.origin()}
+		return k.set(l.c, value)
+	}
+	stored, err := k.put(l.c, value)
+	origins := l.c.origins[k.String()]
+	for _, i := range stored {
+		if i == len(origins) {
+			origins = append(origins, "")
+		}
+		origins[i] = p.origin()
+	}
+	l.c.origins[k.String()] = origins
+	return err
+}
+
+// failValue reports that value is none for k.
+func (l *loader) failValue(p place, k *Key, value string, err error, at func(int) (int, int)) {
 	l.wrong[k.String()] = true
 	text := err.Error()
 	var f *fault

@@ -174,6 +174,10 @@ func FuzzParse(f *testing.F) {
 			f.Add(tt.text)
 		}
 	}
+	f.Add(everyKey)
+	for _, text := range effectiveTexts {
+		f.Add(text)
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := parse(text)
 		if (c == nil) == (err == nil) {
@@ -183,6 +187,7 @@ func FuzzParse(f *testing.F) {
 			if e := c.Pool.Validate(); e != nil || len(c.Worker.ExecStart) == 0 {
 				t.Fatalf("accepted %+v, %v", c, e)
 			}
+			checkRoundTrip(t, c)
 			return
 		}
 		lines := strings.Count(text, "\n") + 1
@@ -213,6 +218,12 @@ func FuzzSplitWords(f *testing.F) {
 				t.Fatalf("%q: word %+v", s, w)
 			}
 			end = w.off
+			if strings.IndexByte(w.text, 0) >= 0 { // no line of a file holds one
+				continue
+			}
+			if again, err := splitWords(quoteWord(w.text, false)); err != nil || len(again) != 1 || again[0].text != w.text {
+				t.Fatalf("%q is written as %q, which is %q, %v", w.text, quoteWord(w.text, false), again, err)
+			}
 		}
 	})
 }
@@ -228,8 +239,8 @@ func FuzzTimeSpan(f *testing.F) {
 			t.Fatalf("%q: %v, %+v", s, d, f)
 		}
 		if err == nil && d != infinity {
-			if again, err := timeSpan(strings.TrimSpace(d.Truncate(time.Microsecond).String())); err == nil && again != d {
-				t.Fatalf("%q: %v, then %v", s, d, again)
+			if again, err := timeSpan(spanText(d)); err != nil || again != d {
+				t.Fatalf("%q: %v, then %v, %v", s, d, again, err)
 			}
 		}
 	})

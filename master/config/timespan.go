@@ -121,17 +121,26 @@ func spanOf(whole, frac string, unit time.Duration) (time.Duration, bool) {
 	return d.Truncate(time.Microsecond), true
 }
 
-// spanText writes a bound as a user would.
+// spanText writes a time span as systemd does, "1min 30s", so that timeSpan
+// reads the same again; of less than a microsecond there is nothing to write.
 func spanText(d time.Duration) string {
-	switch {
-	case d%day == 0:
-		return fmt.Sprintf("%dd", d/day)
-	case d%hour == 0:
-		return fmt.Sprintf("%dh", d/hour)
-	case d%time.Second == 0:
-		return fmt.Sprintf("%ds", d/time.Second)
+	if d == infinity {
+		return "infinity"
 	}
-	return fmt.Sprintf("%dms", d/millisecond)
+	var parts []string
+	for _, u := range []struct {
+		name string
+		d    time.Duration
+	}{{"d", day}, {"h", hour}, {"min", time.Minute}, {"s", time.Second}, {"ms", millisecond}, {"us", time.Microsecond}} {
+		if n := d / u.d; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d%s", n, u.name))
+			d -= n * u.d
+		}
+	}
+	if parts == nil {
+		return "0"
+	}
+	return strings.Join(parts, " ")
 }
 
 // parseSize reads a number of bytes with one of systemd's suffixes, base 1024.

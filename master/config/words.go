@@ -1,8 +1,10 @@
 package config
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -62,6 +64,33 @@ func oneWord(s string, i int) (string, int, error) {
 		return "", 0, faultf(opened, "quote %c is not closed", quote)
 	}
 	return b.String(), i, nil
+}
+
+// quoteWord writes s so that splitWords reads it as one word: in quotes if it
+// needs them or quoted says so, and printable whatever it holds. There must be
+// no NUL byte in it.
+func quoteWord(s string, quoted bool) string {
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && n == 1 || r < ' ' || r == 0x7f:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case !unicode.IsPrint(r):
+			fmt.Fprintf(&b, `\U%08x`, r)
+		default:
+			b.WriteRune(r)
+		}
+		quoted = quoted || r == ' ' || r == '\''
+		i += n
+	}
+	if quoted || s == "" {
+		return `"` + b.String() + `"`
+	}
+	return b.String()
 }
 
 var simpleEscapes = map[byte]byte{'a': '\a', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t', 'v': '\v',

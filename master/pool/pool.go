@@ -52,7 +52,7 @@ type Ramp struct {
 // Steps is what to do now.
 type Steps struct {
 	Start  int  // start so many workers
-	Retire bool // retire the least recently used idle worker
+	Retire bool // retire the least recently used idle worker; without one, a busy one
 	Exit   bool // the pool has been quiet long enough: leave
 	Ramp   Ramp // to show in the next View
 	Wake   Time // decide again at this moment at the latest; 0 is none
@@ -122,11 +122,13 @@ func startCarefully(s *Steps, v View, now Time) {
 // retire fills s for a pool that lacks nobody.
 func retire(s *Steps, v View, l Limits, now Time) {
 	total := v.Starting + v.Idle + v.Busy
-	if v.Idle == 0 || total <= l.Min {
+	if total > l.Max && v.Idle+v.Busy > 0 {
+		// The limit was lowered. Under load nobody is idle for long: so a
+		// busy one may have to go, when it has finished what it holds.
+		s.Retire = true
 		return
 	}
-	if total > l.Max {
-		s.Retire = true
+	if v.Idle == 0 || total <= l.Min {
 		return
 	}
 	if v.Idle <= l.MaxIdle || v.Waiting > 0 {

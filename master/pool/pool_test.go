@@ -49,7 +49,8 @@ var decideTests = []struct {
 	{"MaxIdle may stay for ever", View{Idle: 3, OldestIdle: 0}, limits, 9999 * sec, Steps{}},
 	{"not below Min", View{Idle: 2}, Limits{Min: 2, Max: 4}, 9999 * sec, Steps{}},
 	{"above a lowered Max at once", View{Idle: 1, Busy: 10, OldestIdle: sec}, limits, sec, Steps{Retire: true}},
-	{"above a lowered Max never a busy one", View{Busy: 11}, limits, sec, Steps{}},
+	{"above a lowered Max a busy one if need be", View{Busy: 11}, limits, sec, Steps{Retire: true}},
+	{"at Max never a busy one", View{Busy: 10}, limits, sec, Steps{}},
 
 	{"quiet long enough", View{Idle: 3, QuietSince: sec}, Limits{Max: 4, MaxIdle: 4, IdleExit: sec}, 2 * sec, Steps{Exit: true}},
 	{"not quiet long enough", View{Idle: 3, QuietSince: sec}, Limits{Max: 4, MaxIdle: 4, IdleExit: 5 * sec}, 2 * sec, Steps{Wake: 6 * sec}},

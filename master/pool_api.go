@@ -1,0 +1,227 @@
+package master
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/scgid/scgid/control"
+	"github.com/scgid/scgid/master/process"
+)
+
+// A Master is a control.Pool: each call is posted to the loop, and what has to
+// be read from the kernel is read in the caller's goroutine, not the loop's.
+var _ control.Pool = (*Master)(nil)
+
+// errOver is ErrOver as the front ends know it.
+var errOver = &control.Error{Code: control.CodeOver, Text: "the pool has ended"}
+
+// ask runs f in the loop and returns its answer.
+func ask[T any](ctx context.Context, m *Master, f func(*loop) (T, error)) (T, error) {
+	type answer struct {
+		t   T
+		err error
+	}
+	back := make(chan answer, 1)
+	var none T
+	if !m.box.post(func(l *loop) { t, err := f(l); back <- answer{t, err} }) {
+		return none, errOver
+	}
+	select {
+	case a := <-back:
+		return a.t, a.err
+	case <-m.done:
+		return none, errOver
+	case <-ctx.Done():
+		return none, control.Errorf(control.CodeTimeout, "the master did not answer in time: %v", ctx.Err())
+	}
+}
+
+// order is ask for what answers nothing.
+func order(ctx context.Context, m *Master, f func(*loop) error) error {
+	_, err := ask(ctx, m, func(l *loop) (struct{}, error) { return struct{}{}, f(l) })
+	return err
+}
+
+// Status returns the pool as it is now, with the kernel's backlog.
+func (m *Master) Status(ctx context.Context) (control.Status, error) {
+	s, err := ask(ctx, m, func(l *loop) (control.Status, error) { return l.status(), nil })
+	if err == nil {
+		s.Queue.Listeners = m.backlogs()
+	}
+	return s, err
+}
+
+// backlogs reads the kernel's queue of each listener.
+func (m *Master) backlogs() []control.Listener {
+	all := []control.Listener{}
+	for _, from := range m.loop.given {
+		x := control.Listener{Name: from.Name, Address: from.Addr, Backlog: -1, BacklogLimit: -1}
+		if from.Backlog != nil {
+			if n, limit, err := from.Backlog(); err == nil {
+				x.Backlog, x.BacklogLimit = n, limit
+			}
+		}
+		all = append(all, x)
+	}
+	return all
+}
+
+// Workers lists the worker processes, with what the kernel says of them.
+func (m *Master) Workers(ctx context.Context) ([]control.Worker, error) {
+	all, err := ask(ctx, m, func(l *loop) ([]control.Worker, error) { return l.workerList(), nil })
+	for i := range all {
+		u := process.Usage(all[i].PID)
+		all[i].CPUSeconds, all[i].MemoryBytes = u.CPU.Seconds(), u.Memory
+	}
+	return all, err
+}
+
+// Requests lists the requests at work and waiting.
+func (m *Master) Requests(ctx context.Context) ([]control.Request, error) {
+	return ask(ctx, m, func(l *loop) ([]control.Request, error) { return l.requestList(), nil })
+}
+
+// Config returns the configuration in effect; limits that were set at run time
+// are shown as such.
+func (m *Master) Config(ctx context.Context) ([]control.Setting, error) {
+	return ask(ctx, m, func(l *loop) ([]control.Setting, error) {
+		all := append([]control.Setting{}, l.set.Effective...)
+		now := map[string][2]int{
+			"MinWorkers": {l.set.Limits.MinWorkers, l.configured.MinWorkers}, "MaxWorkers": {l.set.Limits.MaxWorkers, l.configured.MaxWorkers},
+			"MinIdle": {l.set.Limits.MinIdle, l.configured.MinIdle}, "MaxIdle": {l.set.Limits.MaxIdle, l.configured.MaxIdle},
+		}
+		for i, s := range all {
+			if v, ok := now[s.Key]; ok && s.Section == "Pool" && v[0] != v[1] {
+				all[i].Value, all[i].Origin = fmt.Sprint(v[0]), "set at run time"
+			}
+		}
+		return all, nil
+	})
+}
+
+// Metrics returns all counts, with the CPU time and memory of the pool.
+func (m *Master) Metrics(ctx context.Context) (control.Metrics, error) {
+	x, err := ask(ctx, m, func(l *loop) (control.Metrics, error) { return l.metrics(), nil })
+	if err != nil {
+		return x, err
+	}
+	x.Status.Queue.Listeners = m.backlogs()
+	workers, err := m.Workers(ctx)
+	for _, w := range workers {
+		x.CPU += time.Duration(w.CPUSeconds * float64(time.Second))
+		x.Memory += w.MemoryBytes
+	}
+	own := process.Usage(os.Getpid())
+	x.CPU += own.CPU + own.Ended
+	x.Memory += own.Memory
+	return x, err
+}
+
+// Scale changes the limits until the master ends.
+func (m *Master) Scale(ctx context.Context, c control.Change) (control.Limits, error) {
+	return ask(ctx, m, func(l *loop) (control.Limits, error) { return l.scale(c) })
+}
+
+// Pause stops the intake; after limit, if that is not 0, it resumes.
+func (m *Master) Pause(ctx context.Context, limit time.Duration) error {
+	return order(ctx, m, func(l *loop) error { return l.pause(limit) })
+}
+
+// Resume ends a pause.
+func (m *Master) Resume(ctx context.Context) error {
+	return order(ctx, m, func(l *loop) error { l.resume(); return nil })
+}
+
+// Stop begins the orderly exit and waits until it is complete.
+func (m *Master) Stop(ctx context.Context, order control.StopOrder) (control.StopReport, error) {
+	began := time.Now()
+	before, err := ask(ctx, m, func(l *loop) (Counters, error) { c := l.count; l.stopAs(order); return c, nil })
+	if err != nil {
+		return control.StopReport{}, err
+	}
+	select {
+	case <-m.done:
+	case <-ctx.Done():
+		return control.StopReport{}, control.Errorf(control.CodeTimeout, "the pool is still stopping: %v", ctx.Err())
+	}
+	c := &m.loop.count // the loop has ended
+	return control.StopReport{
+		Finished: c.Served - before.Served, Lost: c.Lost - before.Lost, Refused: c.Refused - before.Refused,
+		Took: time.Since(began),
+	}, nil
+}
+
+// Retire tells a worker to finish what it holds and to leave.
+func (m *Master) Retire(ctx context.Context, id uint64) error {
+	return order(ctx, m, func(l *loop) error { return l.retireByID(id) })
+}
+
+// Kill ends a worker at once.
+func (m *Master) Kill(ctx context.Context, id uint64) error {
+	return order(ctx, m, func(l *loop) error { return l.killByID(id) })
+}
+
+// Dump has a worker write its stacks to its stderr.
+func (m *Master) Dump(ctx context.Context, id uint64) error {
+	return order(ctx, m, func(l *loop) error { return l.dump(id) })
+}
+
+// logLevels are systemd's names for those that we use.
+var logLevels = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warning": slog.LevelWarn, "err": slog.LevelError}
+
+// LogLevel returns what the master logs.
+func (m *Master) LogLevel(context.Context) (string, error) {
+	for name, level := range logLevels {
+		if m.loop.set.LogLevel != nil && level == m.loop.set.LogLevel.Level() {
+			return name, nil
+		}
+	}
+	return "info", nil
+}
+
+// SetLogLevel changes what the master logs.
+func (m *Master) SetLogLevel(_ context.Context, level string) error {
+	l, ok := logLevels[strings.ToLower(level)]
+	if !ok || m.loop.set.LogLevel == nil {
+		return control.Errorf(control.CodeInvalid, "cannot change the log level: there is no level %.20q", level).
+			WithHint("levels are debug, info, warning and err")
+	}
+	m.loop.set.LogLevel.Set(l)
+	return nil
+}
+
+// Subscribe returns the events from now on. While somebody watches, the pool
+// does not leave when it is idle.
+func (m *Master) Subscribe(ctx context.Context) (*control.Subscription, error) {
+	return m.subscribe(ctx, true)
+}
+
+// Passive is the pool for a front end that watches all the time by itself: its
+// Subscribe does not keep the pool from leaving when it is idle.
+func (m *Master) Passive() control.Pool { return passive{m} }
+
+type passive struct{ *Master }
+
+func (p passive) Subscribe(ctx context.Context) (*control.Subscription, error) {
+	return p.subscribe(ctx, false)
+}
+
+func (m *Master) subscribe(ctx context.Context, person bool) (*control.Subscription, error) {
+	s, err := ask(ctx, m, func(l *loop) (*subscriber, error) { return l.subscribe(person), nil })
+	if err != nil {
+		return nil, err
+	}
+	if s == nil {
+		return nil, control.Errorf(control.CodeFailed, "cannot watch events: %d are watching already", maxSubscribers)
+	}
+	end := func() {
+		if !m.box.post(func(l *loop) { l.unsubscribe(s) }) {
+			s.once.Do(func() { close(s.c) })
+		}
+	}
+	return &control.Subscription{C: s.c, Close: end}, nil
+}
