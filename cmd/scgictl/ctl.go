@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+	"unicode"
+
+	"golang.org/x/term"
+
+	"github.com/scgid/scgid/control/api"
+)
+
+// A ctl is one invocation of scgictl: where it prints, what the flags of all
+// commands say, and what it asks the machine.
+type ctl struct {
+	out, err *screen
+	in       *os.File
+	asks     bool // somebody can be asked
+
+	json   bool   // --json
+	socket string // --socket
+
+	uid     int // effective
+	sockets func() ([]api.Found, error)
+	systemd string // a directory that is there when systemd runs the machine
+}
+
+// answerTime is how long a master may take to answer what takes no time.
+const answerTime = 30 * time.Second
+
+func newCtl() *ctl {
+	c := &ctl{
+		out: newScreen(os.Stdout), err: newScreen(os.Stderr), in: os.Stdin,
+		uid: os.Geteuid(), sockets: api.Sockets, systemd: "/run/systemd/system",
+	}
+	c.asks = term.IsTerminal(int(os.Stdin.Fd()))
+	return c
+}
+
+// soon bounds what a master is to answer at once.
+func soon(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, answerTime)
+}
+
+// show prints v as JSON if that is wanted, else what text prints.
+func (c *ctl) show(v any, text func(s *screen)) error {
+	if !c.json {
+		text(c.out)
+		return nil
+	}
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("cannot write JSON: %v", err)
+	}
+	c.out.WriteString(harmless(string(b)) + "\n")
+	return nil
+}
+
+// showLine is show for a line of a stream: JSON is in one line, too, and
+// nothing waits in a buffer.
+func (c *ctl) showLine(v any, text func(s *screen)) error {
+	if c.json {
+		b, err := json.Marshal(v)
+		if err != nil {
+			return fmt.Errorf("cannot write JSON: %v", err)
+		}
+		c.out.WriteString(harmless(string(b)) + "\n")
+	} else {
+		text(c.out)
+	}
+	if err := c.out.Flush(); err != nil {
+		return fmt.Errorf("cannot write the output: %v", err)
+	}
+	return nil
+}
+
+// some makes an absent list an empty one, for JSON.
+func some[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+// nothing is what changing verbs without a result print as JSON.
+type nothing struct{}
+
+// harmless escapes what a terminal could obey in JSON: encoding/json leaves
+// DEL, the C1 controls and characters that reorder others as they are. Such
+// characters are found only within strings there.
+func harmless(text string) string {
+	if !strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case r == '\n' || unicode.IsPrint(r):
+			b.WriteRune(r)
+		case r > 0xffff: // a surrogate pair
+			r -= 0x10000
+			fmt.Fprintf(&b, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+// confirm asks a question that only yes answers.
+func (c *ctl) confirm(question string) (bool, error) {
+	c.err.WriteString(c.err.clean(question) + " [y/N] ")
+	c.err.Flush()
+	answer, err := readLine(c.in)
+	if err != nil {
+		return false, fmt.Errorf("cannot read the answer: %v", err)
+	}
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes", nil
+}
+
+// readLine reads one line and nothing beyond it. The end of the file ends a
+// line, too.
+func readLine(f *os.File) (string, error) {
+	var line []byte
+	for b := make([]byte, 1); len(line) < 256; {
+		n, err := f.Read(b)
+		if err == io.EOF || n == 1 && b[0] == '\n' {
+			break
+		}
+		if err != nil {
+			return "", err
+		}
+		line = append(line, b[:n]...)
+	}
+	return string(line), nil
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/scgid/scgid/control"
+)
+
+// errEnough ends a stream that has shown what was asked for.
+var errEnough = errors.New("enough events")
+
+func eventsCommand(c *ctl) *cobra.Command {
+	var most int
+	cmd := c.poolCommand(poolVerb{
+		verb:    "events",
+		short:   "Follow what happens to a pool",
+		long:    "events prints what happens to a pool from now on, until it is interrupted or the\npool ends. With --json each event is one line.",
+		example: "  scgictl events wiki\n  scgictl events wiki --json | jq 'select(.kind == \"worker-exited\")'",
+		check: func([]string) error {
+			if most < 0 {
+				return usage("-n must be a number from 1", "scgictl events -n 10")
+			}
+			return nil
+		},
+		run: func(ctx context.Context, t *target, _ []string) error { return c.events(ctx, t, most) },
+	})
+	cmd.Flags().IntVarP(&most, "count", "n", 0, "end after `N` events")
+	return cmd
+}
+
+func (c *ctl) events(ctx context.Context, t *target, most int) error {
+	seen := 0
+	err := t.EventsFrom(ctx, c.following(t), func(e control.Event) error {
+		if err := c.showLine(e, func(s *screen) { s.event(&e) }); err != nil {
+			return err
+		}
+		if seen++; seen == most {
+			return errEnough
+		}
+		return nil
+	})
+	var known *control.Error
+	switch {
+	case errors.Is(err, errEnough), errors.Is(err, context.Canceled):
+		return nil // as asked
+	case errors.As(err, &known) && known.Code == control.CodeOver && most == 0:
+		return nil // so did the pool
+	}
+	return err
+}
+
+// following tells somebody at a terminal that it goes on from here.
+func (c *ctl) following(t *target) func() error {
+	if !c.err.terminal || c.json {
+		return nil
+	}
+	return func() error {
+		c.err.line(span{dim, "following " + t.String() + ", Ctrl-C ends it"})
+		return c.err.Flush()
+	}
+}
+
+func (s *screen) event(e *control.Event) {
+	s.line(span{dim, e.Time.Local().Format("15:04:05.000")}, "  ",
+		span{eventStyle(e.Kind), fmt.Sprintf("%-15s", e.Kind)}, "  ", eventText(e))
+}
+
+func eventStyle(kind string) style {
+	switch kind {
+	case control.EventStartFailing, control.EventLost:
+		return red
+	case control.EventSaturated, control.EventRefused, control.EventMissed, control.EventPaused:
+		return yellow
+	case control.EventWorkerReady, control.EventStartRecovered, control.EventRelieved, control.EventResumed:
+		return green
+	}
+	return plain
+}
+
+// eventText says what an event tells beside its kind. Kinds of a later scgid
+// are shown as far as their fields are known.
+func eventText(e *control.Event) string {
+	text := ""
+	add := func(format string, args ...any) {
+		if text != "" {
+			text += ", "
+		}
+		text += fmt.Sprintf(format, args...)
+	}
+	if e.State != "" {
+		add("the pool is %s", e.State)
+	}
+	if e.Worker != 0 {
+		add("worker %d", e.Worker)
+	}
+	if e.PID != 0 {
+		add("pid %d", e.PID)
+	}
+	if e.Reason != "" {
+		add("%s", e.Reason)
+	}
+	if e.Kind == control.EventWorkerExited {
+		add("%s served", plural(e.Served, "request"))
+	}
+	if e.Count != 0 {
+		noun := "request"
+		if e.Kind == control.EventMissed {
+			noun = "event"
+		}
+		add("%s", plural(e.Count, noun))
+	}
+	if e.Limits != nil {
+		add("%s", limits(*e.Limits, false))
+	}
+	return text
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/scgid/scgid/control"
+	"github.com/scgid/scgid/control/api"
+)
+
+// listTime is how long a pool may take to answer list: one that hangs shall
+// not keep the others from being shown.
+const listTime = 3 * time.Second
+
+// A listed pool is one that runs, as list shows it.
+type listed struct {
+	Name   string          `json:"name"`
+	Socket string          `json:"socket"`
+	User   bool            `json:"user"`             // the user's own
+	Status *control.Status `json:"status,omitempty"` // absent where Error says why
+	Error  string          `json:"error,omitempty"`
+}
+
+func listCommand(c *ctl) *cobra.Command {
+	return &cobra.Command{
+		Use:               "list",
+		Short:             "List the pools of this machine and user",
+		Long:              "list shows the pools that run on this machine: those of the system, and this\nuser's own.",
+		ValidArgsFunction: cobra.NoFileCompletions,
+		Args:              arguments(cobra.NoArgs),
+		RunE:              func(cmd *cobra.Command, _ []string) error { return c.list(cmd.Context()) },
+	}
+}
+
+func (c *ctl) list(ctx context.Context) error {
+	if c.socket != "" {
+		return usage("list takes no --socket", "scgictl status --socket "+c.socket)
+	}
+	found, err := c.sockets()
+	if err != nil {
+		return fmt.Errorf("cannot look for pools: %v", err)
+	}
+	pools := askAll(ctx, found)
+	return c.show(pools, func(s *screen) {
+		if len(pools) == 0 {
+			s.line("no pool runs here")
+			return
+		}
+		s.list(pools)
+	})
+}
+
+// askAll asks all pools at the same time. Sockets that a master left behind
+// are no pools.
+func askAll(ctx context.Context, found []api.Found) []listed {
+	ctx, cancel := context.WithTimeout(ctx, listTime)
+	defer cancel()
+	asked, stale := make([]listed, len(found)), make([]bool, len(found))
+	var all sync.WaitGroup
+	for i, f := range found {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			asked[i] = listed{Name: f.Name, Socket: f.Socket, User: f.User}
+			st, err := api.NewClient(f.Socket).Status(ctx)
+			if err != nil {
+				asked[i].Error = err.Error()
+				stale[i] = isNotRunning(err)
+				return
+			}
+			asked[i].Status = &st
+		}()
+	}
+	all.Wait()
+	pools := make([]listed, 0, len(asked))
+	for i, p := range asked {
+		if !stale[i] {
+			pools = append(pools, p)
+		}
+	}
+	return pools
+}
+
+func isNotRunning(err error) bool {
+	var e *control.Error
+	return errors.As(err, &e) && e.Code == control.CodeNotRunning
+}
+
+func (s *screen) list(pools []listed) {
+	t := &table{columns: []column{
+		{head: "NAME"}, {head: "STATE"}, {head: "BUSY", right: true}, {head: "WAITING", right: true},
+		{head: "SERVED", right: true}, {head: "SINCE", right: true}, {head: "SOCKET", wide: true},
+	}}
+	for _, p := range pools {
+		name := span{bold, p.Name}
+		switch st := p.Status; {
+		case st == nil:
+			t.row(name, span{red, "no answer"}, "-", "-", "-", "-", p.Socket)
+		case nameOnly(st):
+			t.row(name, stateSpan(st.State), "-", "-", "-", "-", p.Socket)
+		default:
+			t.row(name, stateSpan(st.State), fmt.Sprintf("%d/%d", st.Workers.Busy, st.Limits.MaxWorkers),
+				count(st.Queue.Waiting), count(st.Requests.Served), ago(st.Since), p.Socket)
+		}
+	}
+	s.table(t)
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/scgid/scgid/control"
+	"github.com/scgid/scgid/control/api"
+)
+
+// A target is the pool that a command line means.
+type target struct {
+	*api.Client
+	name string // as its socket's directory; with --socket maybe empty
+	unit string // of systemd, for a pool of the system; else empty
+}
+
+// String is what to call the pool in a sentence.
+func (t *target) String() string {
+	if t.name != "" {
+		return t.name
+	}
+	return t.Socket()
+}
+
+// A poolVerb is a command on one pool: scgictl VERB [NAME] ARGUMENTS.
+type poolVerb struct {
+	verb    string
+	args    string // those after NAME in the usage, such as "WORKER"
+	short   string
+	long    string
+	example string
+	changes bool // it changes something, so that its peer has to be the right one
+
+	// How many arguments there are after NAME. Where their number leaves open
+	// whether the first is NAME, own says that it is not.
+	min, max int
+	own      func(arg string) bool
+
+	// check, which may be nil, looks at the arguments after NAME and at flags
+	// before a pool is looked for.
+	check func(args []string) error
+
+	// complete gives candidates for the arguments after NAME.
+	complete func(ctx context.Context, t *target) []cobra.Completion
+
+	run func(ctx context.Context, t *target, args []string) error
+}
+
+// poolCommand makes the command of a poolVerb.
+func (c *ctl) poolCommand(v poolVerb) *cobra.Command {
+	return &cobra.Command{
+		Use:                   strings.TrimSpace(v.verb + " [NAME] " + v.args),
+		Short:                 v.short,
+		Long:                  v.long,
+		Example:               v.example,
+		DisableFlagsInUseLine: v.args != "" && strings.Contains(v.args, "-"),
+		ValidArgsFunction:     c.completeVerb(v),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, rest, err := c.split(v, cmd, args)
+			if err != nil {
+				return err
+			}
+			if v.check != nil {
+				if err := v.check(rest); err != nil {
+					return err
+				}
+			}
+			t, err := c.target(v.verb, name)
+			if err != nil {
+				return err
+			}
+			c.verify(cmd.Context(), t, v.changes)
+			return v.run(cmd.Context(), t, rest)
+		},
+	}
+}
+
+// split takes NAME off the arguments, if it is there.
+func (c *ctl) split(v poolVerb, cmd *cobra.Command, args []string) (name string, rest []string, err error) {
+	named := len(args) > v.max || len(args) > v.min && !v.own(args[0])
+	if c.socket != "" && named {
+		return "", nil, usage(fmt.Sprintf("%q is too much beside --socket", args[0]), "usage: "+cmd.UseLine())
+	}
+	if named {
+		name, args = args[0], args[1:]
+	}
+	switch {
+	case len(args) > v.max:
+		return "", nil, usage(fmt.Sprintf("%q is too much", args[v.max]), "usage: "+cmd.UseLine())
+	case len(args) < v.min:
+		return "", nil, usage("an argument is missing", "usage: "+cmd.UseLine())
+	}
+	return name, args, nil
+}
+
+// nameForm is what a pool may be called; see scgid.conf(5).
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
+
+// target finds the pool. An empty name means the only one.
+func (c *ctl) target(verb, name string) (*target, error) {
+	if c.socket != "" {
+		return targetAt(c.socket), nil
+	}
+	if name != "" && !nameForm.MatchString(name) {
+		hint := "scgictl list shows the pools"
+		if strings.Contains(name, "/") {
+			hint = "scgictl " + verb + " --socket " + name
+		}
+		return nil, usage(fmt.Sprintf("%q is no name of a pool", name), hint)
+	}
+	found, err := c.sockets()
+	if err != nil {
+		return nil, fmt.Errorf("cannot look for pools: %v", err)
+	}
+	matching := found
+	if name != "" {
+		matching = nil
+		for _, f := range found {
+			if f.Name == name {
+				matching = append(matching, f)
+			}
+		}
+	}
+	switch {
+	case len(matching) == 1:
+		return targetOf(matching[0]), nil
+	case len(matching) == 0:
+		return nil, c.notRunning(name, found)
+	case name == "":
+		return nil, usage("several pools run here: "+names(found), "scgictl "+verb+" NAME")
+	}
+	return nil, usage(fmt.Sprintf("there is a %s of the system and one of yours", name),
+		fmt.Sprintf("scgictl %s --socket %s, or %s", verb, matching[0].Socket, matching[1].Socket))
+}
+
+func targetOf(f api.Found) *target {
+	t := &target{Client: api.NewClient(f.Socket), name: f.Name}
+	if !f.User {
+		t.unit = "scgid@" + f.Name + ".service"
+	}
+	return t
+}
+
+// targetAt is a pool by its socket. One in the system's directory is the
+// system's, however it was named.
+func targetAt(socket string) *target {
+	dir := filepath.Dir(filepath.Clean(socket))
+	if filepath.Base(socket) == api.SocketName && filepath.Dir(dir) == api.SystemRoot {
+		return targetOf(api.Found{Name: filepath.Base(dir), Socket: socket})
+	}
+	return &target{Client: api.NewClient(socket)}
+}
+
+// notRunning is the error where no pool is found.
+func (c *ctl) notRunning(name string, found []api.Found) error {
+	if name == "" {
+		return control.Errorf(control.CodeNotRunning, "no pool runs here").
+			WithHint("systemctl start scgid@NAME.socket, or scgid run -- COMMAND")
+	}
+	e := control.Errorf(control.CodeNotRunning, "%s is not running", name)
+	if len(found) > 0 {
+		return e.WithHint("these run: %s", names(found))
+	}
+	if c.underSystemd() {
+		return e.WithHint("systemctl start scgid@%s.service", name)
+	}
+	return e.WithHint("scgid serve %s", name)
+}
+
+func names(found []api.Found) string {
+	all := make([]string, len(found))
+	for i, f := range found {
+		all[i] = f.Name
+	}
+	return strings.Join(all, ", ")
+}

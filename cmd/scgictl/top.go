@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	tea "github.com/charmbracelet/bubbletea"
+	"github.com/spf13/cobra"
+
+	"github.com/scgid/scgid/control/api"
+)
+
+// topFastest is the shortest interval: asking more often tells people no
+// more, and is work for the master.
+const topFastest = 100 * time.Millisecond
+
+func topCommand(c *ctl) *cobra.Command {
+	interval, once := timeFlag{time.Second}, false
+	cmd := c.poolCommand(poolVerb{
+		verb:    "top",
+		changes: true, // on a key
+		short:   "Watch a pool live, and steer its workers",
+		long: "top shows a pool as it goes: its state, the rate of requests, the time that they\nwait and are served, and its workers. Keys sort the workers, and retire, kill or\n" +
+			"dump one; ? shows them all. Curves are of the last 60 seconds, percentiles of\nthe last 10.",
+		example: "  scgictl top wiki\n  scgictl top wiki -n 5s\n  scgictl top wiki --once",
+		run: func(ctx context.Context, t *target, _ []string) error {
+			switch {
+			case interval.d < topFastest:
+				return usage("the interval must be at least "+duration(topFastest), "scgictl top -n 1s")
+			case once || c.json:
+				return c.topOnce(ctx, t, interval.d)
+			case !c.out.terminal || os.Getenv("TERM") == "dumb":
+				return usage("top needs a terminal that can move its cursor", "scgictl top --once prints one frame")
+			}
+			return c.topLive(ctx, t, interval.d)
+		},
+	})
+	cmd.Flags().VarP(&interval, "interval", "n", "time from one look to the next")
+	cmd.Flags().BoolVar(&once, "once", false, "print one frame, of the interval from now, and end; --json does the same")
+	return cmd
+}
+
+// topReader returns the client that looks. Where root has to make sure who
+// answers, that starts a process: it is done once for each peer. What changes
+// something goes to t itself, which makes sure each time.
+func (c *ctl) topReader(ctx context.Context, t *target) *api.Client {
+	if c.uid != 0 || t.unit == "" {
+		return t.Client
+	}
+	r, known := api.NewClient(t.Socket()), 0
+	r.Verify(func(pid int, _ uint32) error {
+		if pid == known {
+			return nil
+		}
+		if _, err := t.Status(ctx); err != nil {
+			return err
+		}
+		known = pid // looks follow one another
+		return nil
+	})
+	return r
+}
+
+// topOnce prints what happens within one interval.
+func (c *ctl) topOnce(ctx context.Context, t *target, interval time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime+interval)
+	defer cancel()
+	reader := c.topReader(ctx, t)
+	first, err := lookAt(ctx, reader)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return context.Canceled
+	case <-time.After(interval):
+	}
+	second, err := lookAt(ctx, reader)
+	if err != nil {
+		return err
+	}
+	m := newTop(t.String(), interval, newTopLook(c.out))
+	m.take(topData{sample: first, asked: first.at})
+	m.take(topData{sample: second, asked: second.at})
+	return c.show(m.frame.report(), func(s *screen) { s.WriteString(m.page(s.width)) })
+}
+
+// topLive runs the view until the operator ends it.
+func (c *ctl) topLive(ctx context.Context, t *target, interval time.Duration) error {
+	reader := c.topReader(ctx, t)
+	m := newTop(t.String(), interval, newTopLook(c.out))
+	m.poll = func() tea.Msg {
+		ctx, cancel := soon(ctx)
+		defer cancel()
+		asked := time.Now()
+		s, err := lookAt(ctx, reader)
+		return topData{sample: s, asked: asked, err: err}
+	}
+	m.act = func(verb string, id uint64) error {
+		ctx, cancel := soon(ctx)
+		defer cancel()
+		return t.Call(ctx, verb, map[string]any{"worker": id}, nil)
+	}
+	// Signals end ctx, see run. A view changes a few times a second; more
+	// frames would only be traffic.
+	_, err := tea.NewProgram(m, tea.WithContext(ctx), tea.WithoutSignalHandler(), tea.WithInput(c.in), tea.WithOutput(os.Stdout),
+		tea.WithAltScreen(), tea.WithFPS(20)).Run()
+	if errors.Is(err, context.Canceled) {
+		return nil // as asked
+	}
+	return err
+}

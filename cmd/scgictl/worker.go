@@ -1,0 +1,37 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+)
+
+// workerCommand makes a command that does one thing to one worker. first may
+// be nil; what it returns ends the command, false without a word.
+func (c *ctl) workerCommand(v poolVerb, first func(context.Context, *target, uint64) (bool, error), done string) *cobra.Command {
+	v.args, v.min, v.max, v.changes = "WORKER", 1, 1, true
+	v.complete = c.completeWorkers
+	v.check = func(args []string) error {
+		if id, err := strconv.ParseUint(args[0], 10, 64); err != nil || id == 0 {
+			return usage(fmt.Sprintf("%q is no id of a worker", args[0]), "scgictl workers shows the ids; scgictl "+v.verb+" [NAME] WORKER")
+		}
+		return nil
+	}
+	v.run = func(ctx context.Context, t *target, args []string) error {
+		id, _ := strconv.ParseUint(args[0], 10, 64)
+		if first != nil {
+			if ok, err := first(ctx, t, id); err != nil || !ok {
+				return err
+			}
+		}
+		ctx, cancel := soon(ctx)
+		defer cancel()
+		if err := t.Call(ctx, v.verb, map[string]any{"worker": id}, nil); err != nil {
+			return err
+		}
+		return c.show(nothing{}, func(s *screen) { s.line(span{bold, t.String()}, fmt.Sprintf(": worker %d ", id), done) })
+	}
+	return c.poolCommand(v)
+}
