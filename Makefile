@@ -9,7 +9,19 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 bindir  = $(PREFIX)/bin
 sbindir = $(PREFIX)/sbin
 libdir  = $(PREFIX)/lib/scgid
-mandir  = $(PREFIX)/share/man
+datadir = $(PREFIX)/share
+mandir  = $(datadir)/man
+
+# The bus and polkit look for policy here, and not below /usr/local.
+ifeq ($(PREFIX),/usr/local)
+dbusdir   = /etc/dbus-1/system.d
+polkitdir = /usr/share/polkit-1/actions
+else
+dbusdir   = $(datadir)/dbus-1/system.d
+polkitdir = $(datadir)/polkit-1/actions
+endif
+
+sharedirs = bash-completion/completions zsh/site-functions fish/vendor_completions.d
 
 GOFLAGS_BUILD = -trimpath -ldflags '-X main.version=$(VERSION)'
 STATICCHECK   = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -18,7 +30,7 @@ FUZZTIME     ?= 10s
 .PHONY: build demo check deps lint test fuzz bench install clean
 
 build: ## programs into bin/
-	$(GO) build $(GOFLAGS_BUILD) -o bin/ ./cmd/scgid ./cmd/scgi-cgi ./cmd/scgibench
+	$(GO) build $(GOFLAGS_BUILD) -o bin/ ./cmd/scgid ./cmd/scgictl ./cmd/scgi-cgi ./cmd/scgibench
 	install -m 755 worker/python/scgi_wsgi.py bin/scgi-wsgi
 
 demo: build ## an example application on http://127.0.0.1:8080/
@@ -45,12 +57,18 @@ bench: build ## speed beside a small C dispatcher, in one run
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./cmd/scgibench/...
 
 install: build
-	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(libdir)
+	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(libdir) \
+		$(DESTDIR)$(dbusdir) $(DESTDIR)$(polkitdir) $(addprefix $(DESTDIR)$(datadir)/,$(sharedirs))
 	install -m 755 bin/scgid $(DESTDIR)$(sbindir)/
-	install -m 755 bin/scgibench $(DESTDIR)$(bindir)/
+	install -m 755 bin/scgictl bin/scgibench $(DESTDIR)$(bindir)/
 	install -m 755 bin/scgi-wsgi bin/scgi-cgi $(DESTDIR)$(libdir)/
 	for n in 1 5 7 8; do install -d $(DESTDIR)$(mandir)/man$$n && \
 		install -m 644 packaging/man/*.$$n $(DESTDIR)$(mandir)/man$$n/ || exit; done
+	install -m 644 units/org.scgid1.conf $(DESTDIR)$(dbusdir)/
+	install -m 644 units/org.scgid1.policy $(DESTDIR)$(polkitdir)/
+	bin/scgictl completion bash >$(DESTDIR)$(datadir)/bash-completion/completions/scgictl
+	bin/scgictl completion zsh >$(DESTDIR)$(datadir)/zsh/site-functions/_scgictl
+	bin/scgictl completion fish >$(DESTDIR)$(datadir)/fish/vendor_completions.d/scgictl.fish
 
 clean:
 	rm -rf bin
