@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -81,7 +82,11 @@ func workerMain(journal string) {
 			if strings.HasSuffix(key, "7") {
 				time.Sleep(2 * time.Millisecond) // so that kills meet requests at work
 			}
-			io.WriteString(f, "Status: 200 OK\r\n\r\n"+key)
+			answer := key
+			if text, ok := orders(key); ok {
+				answer = text
+			}
+			io.WriteString(f, "Status: 200 OK\r\n\r\n"+answer)
 		}
 		unix.Shutdown(p.FD, unix.SHUT_RDWR)
 		f.Close()
@@ -120,16 +125,31 @@ func (l *logBuffer) String() string {
 // startServer runs scgid with the test binary as its worker.
 func startServer(t *testing.T, flags ...string) *server {
 	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	exe := self(t)
 	dir := t.TempDir()
 	s := &server{t: t, addr: filepath.Join(dir, "s"), journal: filepath.Join(dir, "journal"), log: &logBuffer{}, exited: make(chan error, 1)}
 	args := append([]string{"run", "--name", "test", "--listen", s.addr}, flags...)
 	args = append(args, "--set", "Worker.Environment="+beWorker+"="+s.journal, "--", exe)
+	s.begin(append(os.Environ(), beScgid+"=1"), nil, exe, args...)
+	return s
+}
+
+// self is the test binary.
+func self(t *testing.T) string {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exe
+}
+
+// begin starts the process and waits until a worker is ready.
+func (s *server) begin(env []string, attr *syscall.SysProcAttr, exe string, args ...string) {
+	t := s.t
+	t.Helper()
 	s.cmd = exec.Command(exe, args...)
-	s.cmd.Env = append(os.Environ(), beScgid+"=1")
+	s.cmd.Env, s.cmd.SysProcAttr = env, attr
 	s.cmd.Stderr = s.log
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -144,7 +164,6 @@ func startServer(t *testing.T, flags ...string) *server {
 		}
 	})
 	s.until("it listens", func() bool { return strings.Contains(s.log.String(), "worker is ready") })
-	return s
 }
 
 // wait returns how scgid ended.
