@@ -92,6 +92,9 @@ func TestBusAndSocketShowTheSamePool(t *testing.T) {
 	for seen := false; !seen; {
 		select {
 		case s := <-changed:
+			if s.Name != "org.freedesktop.DBus.Properties.PropertiesChanged" || len(s.Body) < 2 {
+				continue
+			}
 			props, _ := s.Body[1].(map[string]dbus.Variant)
 			seen = props["MaxWorkers"].Value() == int32(3)
 		case <-deadline:
