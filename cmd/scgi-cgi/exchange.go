@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/scgid/scgid/worker"
 	"github.com/scgid/scgid/worker/scgi"
@@ -30,16 +32,17 @@ type exchange struct {
 	script script
 	prog   *program
 
-	left  atomic.Bool // the client has gone
-	cut   atomic.Bool // the body broke off
-	begun bool        // some of the reply was written
-	code  int         // status of the reply
-	bytes int64       // of its body
+	left  atomic.Bool             // the client has gone
+	cut   atomic.Pointer[refusal] // why the body did not come whole
+	begun bool                    // some of the reply was written
+	code  int                     // status of the reply
+	bytes int64                   // of its body
 }
 
 // answer does all of one exchange but for its end. The error is for the log;
 // the client has its reply by then.
 func (x *exchange) answer() error {
+	x.conn.SetReadDeadline(time.Now().Add(silence))
 	q, err := x.conn.ReadRequest(maxHeader)
 	if err != nil {
 		return x.badRequest(err)
@@ -48,11 +51,11 @@ func (x *exchange) answer() error {
 	if x.script, err = x.server.find(q.Header); err != nil {
 		return x.refused(err)
 	}
+	body := &clientBody{conn: x.conn, body: q.Body}
 	var short []byte
 	if 0 < q.ContentLength && q.ContentLength <= feedAtOnce {
-		if short, err = readShort(q.Body, q.ContentLength); err != nil {
-			x.reply(http.StatusBadRequest)
-			return err
+		if short, err = readShort(body, q.ContentLength); err != nil {
+			return x.refused(broken(err))
 		}
 	}
 	env := x.server.env.forRequest(q, x.script)
@@ -60,26 +63,22 @@ func (x *exchange) answer() error {
 	if err != nil {
 		return x.refused(startRefusal(err, x.script.path))
 	}
-	return x.run(q, short)
-}
-
-// run sees a started program through to its end.
-func (x *exchange) run(q *scgi.Request, short []byte) error {
-	fd, token, err := x.watchClient()
-	if err != nil {
-		x.prog.end()
-	}
 	var long *feeder
 	switch {
 	case short != nil:
 		x.prog.feedShort(short)
 	case q.ContentLength > 0:
-		long = x.prog.feedLong(q.Body, func() {
-			x.cut.Store(true)
-			x.prog.end()
-		})
+		long = x.prog.feedLong(body, x.breakOff)
 	}
-	if err == nil {
+	return x.run(long)
+}
+
+// run sees a started program through to its end.
+func (x *exchange) run(long *feeder) error {
+	fd, token, err := x.watchClient()
+	if err != nil {
+		x.prog.end()
+	} else {
 		x.prog.awaitBody(long)
 		err = x.relay()
 	}
@@ -98,6 +97,13 @@ func (x *exchange) watchClient() (fd int, token uint64, err error) {
 	return fd, token, errors.Join(cerr, err)
 }
 
+// breakOff is called when a long body does not come whole, before awaitBody
+// returns for that.
+func (x *exchange) breakOff(err error) {
+	x.cut.Store(broken(err))
+	x.prog.end()
+}
+
 func (x *exchange) leave() {
 	x.left.Store(true)
 	x.prog.end()
@@ -106,6 +112,9 @@ func (x *exchange) leave() {
 // relay passes the program's reply on. It returns at the end of it, or with
 // the error that says why there is none, or no whole one.
 func (x *exchange) relay() error {
+	if cut := x.cut.Load(); cut != nil {
+		return cut
+	}
 	b, end, err := readHead(x.prog.stdout)
 	if err != nil {
 		return err
@@ -185,7 +194,7 @@ func (x *exchange) finish(long *feeder, err error) error {
 	x.prog.stdout.close()
 	x.awaitExit()
 	if long != nil {
-		long.stop(x.conn)
+		long.stop()
 	}
 	x.prog.closeFeed()
 	status, ended := x.prog.reap(&x.server.later)
@@ -196,8 +205,8 @@ func (x *exchange) finish(long *feeder, err error) error {
 func (x *exchange) failed() {
 	switch {
 	case x.left.Load():
-	case x.cut.Load():
-		x.reply(http.StatusBadRequest)
+	case x.cut.Load() != nil:
+		x.reply(x.cut.Load().code)
 	default:
 		x.reply(http.StatusInternalServerError)
 	}
@@ -219,8 +228,8 @@ func (x *exchange) verdict(status syscall.WaitStatus, ended bool, err error) err
 	switch {
 	case x.left.Load():
 		return fmt.Errorf("the client left, so %s was told to end", who)
-	case x.cut.Load():
-		return fmt.Errorf("%v, so %s was told to end", errCut, who)
+	case x.cut.Load() != nil:
+		return fmt.Errorf("%v, so %s was told to end", x.cut.Load(), who)
 	case err == errNothing:
 		return fmt.Errorf("%s %s without a reply", who, describeExit(status))
 	case err != nil:
@@ -240,6 +249,8 @@ func (x *exchange) badRequest(err error) error {
 		x.reply(bad.Status)
 	case errors.Is(err, scgi.ErrTooLarge):
 		x.reply(http.StatusRequestHeaderFieldsTooLarge)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return x.refused(refuse(http.StatusRequestTimeout, "the request's header did not come in time"))
 	case err == io.EOF:
 		return nil
 	}

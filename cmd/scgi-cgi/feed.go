@@ -4,7 +4,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,18 +16,59 @@ import (
 // started and written to it in one piece: a new pipe holds as much.
 const feedAtOnce = 64 << 10
 
-// errCut: the web server went away, or stopped sending, before the whole body
-// was here.
-var errCut = errors.New("the request's body broke off")
+// silence is how long a client may send nothing: of its header all must be
+// there by then, of its body something. The tests make it shorter.
+var silence = time.Minute
+
+// broken says why a body did not come whole: the web server went away, or it
+// fell silent.
+func broken(err error) *refusal {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return refuse(http.StatusRequestTimeout, "the request's body did not come in time")
+	}
+	return refuse(http.StatusBadRequest, "the request's body broke off")
+}
+
+// A clientBody is a request's body, each read of which waits for silence at
+// most.
+type clientBody struct {
+	conn net.Conn
+	body io.Reader
+
+	mu      sync.Mutex // guards the read deadline
+	stopped bool       // guarded by mu
+}
+
+// Read implements io.Reader. It leaves alone the deadline that stop has set.
+func (c *clientBody) Read(b []byte) (int, error) {
+	c.mu.Lock()
+	if !c.stopped {
+		c.conn.SetReadDeadline(time.Now().Add(silence))
+	}
+	c.mu.Unlock()
+	return c.body.Read(b)
+}
+
+// stop makes Read fail, also one that is under way.
+func (c *clientBody) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = true
+	c.conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+func (c *clientBody) isStopped() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stopped
+}
 
 // readShort reads a short body whole. So no program waits for a slow client,
 // and none is started for a body that breaks off.
 func readShort(body io.Reader, size int64) ([]byte, error) {
 	b := make([]byte, size)
-	if _, err := io.ReadFull(body, b); err != nil {
-		return nil, errCut
-	}
-	return b, nil
+	_, err := io.ReadFull(body, b)
+	return b, err
 }
 
 // feedShort writes b to the program and closes its standard input. That the
@@ -46,6 +89,7 @@ func (p *program) feedShort(b []byte) {
 
 // A feeder gives a long body to a program.
 type feeder struct {
+	body     *clientBody
 	spool    *spool
 	stdin    *os.File
 	received chan struct{} // closed when nothing more is read from the client
@@ -53,28 +97,31 @@ type feeder struct {
 }
 
 // feedLong starts to give body to p, whose standard input it closes at the
-// end. It calls cut when the body breaks off; then the input stays open, for
-// the program must not take a part for the whole.
-func (p *program) feedLong(body io.Reader, cut func()) *feeder {
+// end. It calls cut when the body does not come whole; then the input stays
+// open, for the program must not take a part for the whole.
+func (p *program) feedLong(body *clientBody, cut func(error)) *feeder {
 	f := &feeder{
+		body:     body,
 		spool:    newSpool(),
 		stdin:    p.openFeed(),
 		received: make(chan struct{}),
 		passed:   make(chan struct{}),
 	}
-	go f.receive(body, cut)
+	go f.receive(cut)
 	go f.pass()
 	return f
 }
 
 // receive takes the body from the client as fast as it comes.
-func (f *feeder) receive(body io.Reader, cut func()) {
+func (f *feeder) receive(cut func(error)) {
 	defer close(f.received)
-	if _, err := io.Copy(f.spool, body); err != nil {
-		cut()
-		return
+	_, err := io.Copy(f.spool, f.body)
+	switch {
+	case err == nil:
+		f.spool.end()
+	case !f.body.isStopped():
+		cut(err)
 	}
-	f.spool.end()
 }
 
 // pass gives it to the program as fast as that reads. When the program has
@@ -90,15 +137,14 @@ func (f *feeder) pass() {
 
 // stop ends feeding and waits for it. When the body has not come whole it
 // makes the client's reads fail meanwhile.
-func (f *feeder) stop(client net.Conn) {
+func (f *feeder) stop() {
 	f.spool.drop()
 	f.stdin.Close()
 	select {
 	case <-f.received:
 	default:
-		client.SetReadDeadline(time.Unix(1, 0))
+		f.body.stop()
 		<-f.received
-		client.SetReadDeadline(time.Time{})
 	}
 	<-f.passed
 	f.spool.close()

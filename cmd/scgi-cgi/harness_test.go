@@ -22,12 +22,19 @@ import (
 // patience bounds every wait of a test for something that must come.
 const patience = 30 * time.Second
 
-// beWorker makes the test binary the worker.
-const beWorker = "SCGI_CGI_TEST_IS_WORKER"
+// beWorker makes the test binary the worker, silently one that waits for
+// clients only that long.
+const (
+	beWorker = "SCGI_CGI_TEST_IS_WORKER"
+	silently = "SCGI_CGI_TEST_SILENCE"
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(beWorker) != "" {
 		os.Unsetenv(beWorker)
+		if d, err := time.ParseDuration(os.Getenv(silently)); err == nil {
+			silence = d
+		}
 		main()
 		os.Exit(0)
 	}

@@ -45,7 +45,10 @@ func start(s script, env []string, body bool, null int, watch *watcher) (*progra
 		Dir:   s.dir,
 		Env:   env,
 		Files: []uintptr{uintptr(ends.stdin), uintptr(ends.stdout), 2},
-		Sys:   &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd},
+		// Pdeathsig: the master's SIGKILL is for the worker's group, and the
+		// program is not in that. prctl(2): it comes when the thread that forked
+		// ends; as no goroutine here locks its thread, that is the process's end.
+		Sys: &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd, Pdeathsig: syscall.SIGKILL},
 	})
 	ends.closeTheirs()
 	if err != nil {

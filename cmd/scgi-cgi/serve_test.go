@@ -70,6 +70,36 @@ func TestFixedProgramGetsArguments(t *testing.T) {
 	}
 }
 
+// RFC 3875, 4.1.13: SCRIPT_NAME must be set. nginx's scgi_params have neither.
+func TestFixedProgramGetsThePath(t *testing.T) {
+	path := install(t, t.TempDir(), "path.sh",
+		"#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\nprintf '<%s><%s>' \"${SCRIPT_NAME-unset}\" \"${PATH_INFO-unset}\"\n")
+	m := startWorker(t, path)
+	for _, test := range []struct {
+		vars []string
+		want string
+	}{
+		{[]string{"REQUEST_URI=/caf%C3%A9/x?q=/y", "DOCUMENT_URI=/café/x"}, "<></café/x>"},
+		{[]string{"REQUEST_URI=/caf%C3%A9/x?q=/y"}, "<></café/x>"},
+		{[]string{"REQUEST_URI=http://example.org/x"}, "<></x>"},
+		{[]string{"REQUEST_URI=*"}, "<><unset>"},
+		{[]string{"REQUEST_URI=/a%00b"}, "<><unset>"},
+		{nil, "<><unset>"},
+		{[]string{"DOCUMENT_URI=/a/b", "SCRIPT_NAME=/a"}, "</a><unset>"},
+		{[]string{"DOCUMENT_URI=/a/b", "PATH_INFO=/b"}, "<unset></b>"},
+		{[]string{"DOCUMENT_URI=/a/b", "SCRIPT_NAME=/a", "PATH_INFO="}, "</a><>"},
+		{[]string{"DOCUMENT_URI=/a.php", "SCRIPT_FILENAME=/srv/a.php"}, "<unset><unset>"},
+	} {
+		if r := m.ask("", test.vars...); r.body != test.want {
+			t.Errorf("%q: got %q, want %q", test.vars, r.body, test.want)
+		}
+	}
+	m = startWorker(t, "--env", "SCRIPT_NAME=/a", path)
+	if r := m.ask("", "DOCUMENT_URI=/a/b"); r.body != "</a><unset>" {
+		t.Errorf("--env SCRIPT_NAME: got %q", r.body)
+	}
+}
+
 func TestBodyReachesProgramWhole(t *testing.T) {
 	path := install(t, t.TempDir(), "sum.sh", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\nexec sha256sum\n")
 	m := startWorker(t, path)

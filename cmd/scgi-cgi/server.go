@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/scgid/scgid/worker"
@@ -37,7 +39,7 @@ func newServer(o *options, args []string, logger *log.Logger) (*server, error) {
 			return nil, rerr
 		}
 		s.find = r.find
-	} else if s.find, err = fixed(args); err != nil {
+	} else if s.find, err = fixed(args, s.env); err != nil {
 		return nil, err
 	}
 	s.null, err = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -51,7 +53,7 @@ func newServer(o *options, args []string, logger *log.Logger) (*server, error) {
 // fixed answers every request with one program. The name is looked up in PATH
 // once; a program that is replaced in its place is taken from the next request
 // on.
-func fixed(args []string) (func(scgi.Header) (script, error), error) {
+func fixed(args []string, env *environment) (func(scgi.Header) (script, error), error) {
 	path, err := exec.LookPath(args[0])
 	if err == nil {
 		path, err = filepath.Abs(path)
@@ -60,7 +62,42 @@ func fixed(args []string) (func(scgi.Header) (script, error), error) {
 		return nil, fmt.Errorf("cannot find the program: %v", err)
 	}
 	s := script{path: path, dir: filepath.Dir(path), args: append([]string{path}, args[1:]...)}
-	return func(scgi.Header) (script, error) { return s, nil }, nil
+	return func(h scgi.Header) (script, error) {
+		if told(h, env) {
+			return s, nil
+		}
+		s := s
+		s.vars = wholePath(h)
+		return s, nil
+	}, nil
+}
+
+// told tells whether somebody has said what of the path is the program's: the
+// operator, or the web server, also by the name of a file (php-cgi's).
+func told(h scgi.Header, env *environment) bool {
+	for _, name := range []string{"SCRIPT_NAME", "PATH_INFO", "SCRIPT_FILENAME"} {
+		if _, ok := h.Lookup(name); ok || env.names[name] {
+			return true
+		}
+	}
+	return false
+}
+
+// wholePath makes all of the path PATH_INFO, for a program that answers every
+// request. RFC 3875, 4.1.13: SCRIPT_NAME must be set, and may be empty. nginx
+// sends neither by itself.
+func wholePath(h scgi.Header) []scgi.Var {
+	vars := []scgi.Var{{Name: "SCRIPT_NAME"}}
+	path := h.Get("DOCUMENT_URI")
+	if path == "" {
+		if u, err := url.ParseRequestURI(h.Get("REQUEST_URI")); err == nil {
+			path = u.Path
+		}
+	}
+	if !strings.HasPrefix(path, "/") || strings.ContainsRune(path, 0) {
+		return vars
+	}
+	return append(vars, scgi.Var{Name: "PATH_INFO", Value: path})
 }
 
 // serve answers what the master passes until there is no more, then finishes
