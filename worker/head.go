@@ -2,7 +2,9 @@ package worker
 
 import (
 	"bytes"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 )
 
@@ -24,32 +26,44 @@ var notSent = map[string]bool{
 // changes later comes too late, as in net/http. http.Header.WriteSubset leaves
 // out names that are no tokens and makes line ends in values spaces.
 func (w *reply) makeHead() {
-	if err := w.readLength(); err != nil {
-		w.log.Printf("bad Content-Length %q, ignoring it", w.header.Get("Content-Length"))
-		w.header.Del("Content-Length")
+	fields := canonical(w.header)
+	if err := w.readLength(fields); err != nil {
+		w.log.Printf("bad Content-Length %q, ignoring it", fields.Get("Content-Length"))
+		fields.Del("Content-Length")
 	}
-	_, typed := w.header["Content-Type"]
-	w.typed = typed || w.header.Get("Content-Encoding") != "" || w.bodiless()
+	_, typed := fields["Content-Type"]
+	w.typed = typed || fields.Get("Content-Encoding") != "" || w.bodiless()
 
 	var head bytes.Buffer
 	head.WriteString("Status: " + strconv.Itoa(w.code) + " " + statusText(w.code) + "\r\n")
-	w.header.WriteSubset(&head, notSent)
+	fields.WriteSubset(&head, notSent)
 	w.head = bytes.ReplaceAll(head.Bytes(), []byte{0}, []byte{' '})
 }
 
+// canonical returns h with all names spelled as notSent and http.Header.Get
+// want them, which those are not that a handler put into the map by itself.
+func canonical(h http.Header) http.Header {
+	fields := make(http.Header, len(h))
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		key := http.CanonicalHeaderKey(name)
+		fields[key] = append(fields[key], h[name]...)
+	}
+	return fields
+}
+
 // readLength takes the handler's Content-Length. 204 has none (RFC 9110, 8.6).
-func (w *reply) readLength() error {
+func (w *reply) readLength(fields http.Header) error {
 	w.length = -1
-	value := w.header.Get("Content-Length")
+	value := fields.Get("Content-Length")
 	if value == "" || w.code == http.StatusNoContent {
-		w.header.Del("Content-Length")
+		fields.Del("Content-Length")
 		return nil
 	}
 	n, err := strconv.ParseUint(value, 10, 63)
 	if err != nil {
 		return err
 	}
-	w.header.Set("Content-Length", value)
+	fields.Set("Content-Length", value)
 	w.length = int64(n)
 	return nil
 }

@@ -64,6 +64,15 @@ func TestReplyForms(t *testing.T) {
 			w.Header().Set("Too", "late")
 		}, "Status: 200 OK\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Accel-Redirect: /f\r\nX-Bad: a  Set-Cookie: evil \r\n" +
 			"Content-Length: 1\r\n\r\nx", 200},
+		{"fields in any case", "GET", func(w http.ResponseWriter, _ *http.Request) {
+			h := w.Header()
+			h["transfer-encoding"], h["status"], h["CONNECTION"] = []string{"chunked"}, []string{"500 evil"}, []string{"x"}
+			h["content-type"], h["content-length"] = []string{"x/y"}, []string{"3"}
+			h["Set-Cookie"], h["set-cookie"] = []string{"a=1"}, []string{"b=2"}
+			if n, err := io.WriteString(w, "abcdef"); n != 3 || err != http.ErrContentLength {
+				t.Errorf("wrote %d bytes, error %v", n, err)
+			}
+		}, "Status: 200 OK\r\nContent-Length: 3\r\nContent-Type: x/y\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\r\nabc", 200},
 		{"longer than stated", "GET", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "3")
 			n, err := io.WriteString(w, "abcdef")
