@@ -51,7 +51,9 @@ func TestApplicationNames(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"app": "hello\n", "app:do_hello": "hello\n", file: "plain", file + ":site.app": "plain",
-		file + ":create('ab', n=2)": "abab",
+		file + ":create('ab', n=2)":   "abab",
+		file + ":create('/a:b/c(1)')": "/a:b/c(1)", "app:make('/etc/x')": "/etc/x",
+		"app:make('a:b')": "a:b", "app:make('/', b=':/x.py')": "/:/x.py",
 	} {
 		w := start(t, name)
 		if reply, _ := w.ask(get("hello")); body(reply) != want {
@@ -230,15 +232,6 @@ func TestDumpSignal(t *testing.T) {
 	}
 	r.wait()
 	w.wantLog("in handle")
-}
-
-func TestInterruptIsIgnored(t *testing.T) {
-	w := start(t, "app:application")
-	w.cmd.Process.Signal(os.Interrupt)
-	if reply, _ := w.ask(get("hello")); body(reply) != "hello\n" {
-		t.Errorf("got %q", reply)
-	}
-	w.silent()
 }
 
 // A connection that lost its descriptor on the way must not be called done: the

@@ -40,6 +40,7 @@ var replyTests = []struct {
 	{"file with a length", get("file", "HTTP_X_SEEK", "1", "HTTP_X_LENGTH", "3"), "200 OK", "123", "3"},
 	{"file that is bytes", get("file", "HTTP_X_FILE", "bytes", "HTTP_X_SEEK", "65534"), "200 OK", "ef", absent},
 	{"file that is packed", get("file", "HTTP_X_FILE", "gzip", "HTTP_X_SEEK", "65530"), "200 OK", "abcdef", absent},
+	{"file that states no size", get("file", "HTTP_X_FILE", "proc"), "200 OK", "Linux\n", absent},
 	{"file of a head", get("file", "REQUEST_METHOD", "HEAD"), "200 OK", "", "65536"},
 }
 

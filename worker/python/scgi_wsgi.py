@@ -53,8 +53,8 @@ def note(text):
     """Writes one message to the log; in one piece, so that threads do not mix."""
     try:
         sys.stderr.write("scgi_wsgi: " + text + "\n")
-    except (OSError, ValueError, AttributeError):
-        pass  # nobody reads the log: no reason to fail a request
+    except Exception:
+        pass  # nobody reads the log, or it is the application's: no reason to fail a request
 
 
 # --- what a client can do wrong -------------------------------------------
@@ -94,7 +94,7 @@ class Input:
     are small. A body that the client closes early raises ShortBody.
     """
 
-    __slots__ = ("conn", "patience", "ahead", "buf", "pos", "left", "ended", "surplus", "spool", "spooled")
+    __slots__ = ("conn", "patience", "ahead", "buf", "pos", "left", "ended", "surplus", "spool", "spooled", "lost")
 
     def __init__(self, conn, patience, ahead):
         self.conn = conn
@@ -107,6 +107,7 @@ class Input:
         self.surplus = False  # bytes followed the body
         self.spool = None  # body received while a reply was being sent
         self.spooled = 0  # bytes of the spool not yet read
+        self.lost = None  # why a part of the body is gone; only who reads on minds
 
     def receive(self, size):
         """Blocks for 1 to size bytes; b"" at the end. SlowBody after patience."""
@@ -186,6 +187,9 @@ class Input:
 
     def fill(self, size):
         """Puts at least a byte into an empty buffer; False at the end."""
+        if self.lost:
+            # Not an OSError: that would pass for the client's.
+            raise RuntimeError("cannot keep the request's body: %s" % self.lost) from self.lost
         if self.spooled:
             self.spool.seek(-self.spooled, io.SEEK_END)
             data = self.spool.read(min(self.spooled, max(size, 65536)))
@@ -216,6 +220,10 @@ class Input:
             self.keep(data)
 
     def keep(self, data):
+        """Puts data into the spool. Where that fails (no directory, a full disk) the
+        rest of the body is received all the same: the reply may not need it."""
+        if self.lost:
+            return
         try:
             if self.spool is None:
                 import tempfile
@@ -227,10 +235,21 @@ class Input:
                 self.spool.seek(0)
                 self.spool.truncate()
             self.spool.write(data)
+            self.spool.flush()  # or its failure would come out of a read
         except OSError as error:
-            # Not an OSError: the sender would take it for the client's.
-            raise RuntimeError("cannot keep the request's body: %s" % error) from error
+            self.lost = error
+            self.drop()
+            return
         self.spooled += len(data)
+
+    def drop(self):
+        """Gives back what the spool holds."""
+        spool, self.spool, self.spooled = self.spool, None, 0
+        try:
+            if spool is not None:
+                spool.close()
+        except OSError:
+            pass  # the bytes that failed, once more
 
     def gather(self):
         """Receives the rest of the body before a reply begins, while it flows and
@@ -275,7 +294,7 @@ class Input:
         if size is None or size < 0:
             size = sys.maxsize
         data = self.take(size)
-        if len(data) == size or not (self.left or self.spooled):
+        if len(data) == size or not (self.left or self.spooled or self.lost):
             return data
         parts = [data]
         size -= len(data)
@@ -595,7 +614,7 @@ def plain_file(filelike):
         filelike.flush()
     fd = filelike.fileno()
     about = os.fstat(fd)
-    if not stat.S_ISREG(about.st_mode):
+    if not stat.S_ISREG(about.st_mode) or not about.st_size:  # files of /proc state 0
         return None
     return fd, filelike.tell(), about.st_size
 
@@ -603,12 +622,12 @@ def plain_file(filelike):
 class Reply:
     """What goes back on one connection, by the rules of PEP 3333."""
 
-    __slots__ = ("conn", "input", "env", "code", "length", "head", "begun", "bodiless", "sent", "cut", "gone")
+    __slots__ = ("conn", "input", "request", "code", "length", "head", "begun", "bodiless", "sent", "cut", "gone")
 
     def __init__(self, conn, input):
         self.conn = conn
         self.input = input
-        self.env = None  # set when the request was understood
+        self.request = None  # method and URI for the log, set when the request was understood
         self.code = 0
         self.length = None  # of the body, as stated to the client
         self.head = None  # header bytes, from start_response on
@@ -696,9 +715,9 @@ class Reply:
         self.gone = True
         raise ClientGone(error.errno, "the client left") from None
 
-    def run(self, app):
+    def run(self, app, env):
         """Calls the application and sends what it gives."""
-        result = app(self.env, self.start_response)
+        result = app(env, self.start_response)
         try:
             if type(result) is not FileWrapper or not self.send_file(result.filelike):
                 self.send_all(result)
@@ -873,7 +892,9 @@ class Signals:
         self.reader, self.writer = socket.socketpair()
         self.writer.setblocking(False)
         self.take()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the master's business
+        # Ctrl-C is the master's business. Not SIG_IGN, which children would inherit.
+        signal.signal(signal.SIGINT, lambda number, frame: None)
+        signal.siginterrupt(signal.SIGINT, False)  # the application's libraries need not notice
         signal.set_wakeup_fd(self.writer.fileno(), warn_on_full_buffer=False)
         old = threading.stack_size(256 << 10)
         threading.Thread(target=self.watch, name="scgid-signals", daemon=True).start()
@@ -967,6 +988,8 @@ class Worker:
         done = "DONE=%d" % ident
         try:
             conn = Conn(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
+            if conn.gettimeout() is not None:  # the application's socket.setdefaulttimeout
+                conn.settimeout(None)
         except OSError as error:
             os.close(fd)
             note("connection %d: %s" % (ident, error))
@@ -979,16 +1002,24 @@ class Worker:
         except BaseException as error:
             if self.child:
                 raise
-            self.report(reply, error)
-            self.excuse(reply, error)
+            self.guard(ident, self.report, reply, error)
+            self.guard(ident, self.excuse, reply, error)
         if self.child:
             # The application forked and its child came back here: the connection
             # and the link are its parent's.
             raise SystemExit(0)
-        self.finish(conn, input.unread(), reply.gone)
+        self.guard(ident, self.finish, conn, input.unread(), reply.gone)
         if reply.code:
             done += "\nCODE=%d\nBYTES=%d" % (reply.code, reply.sent)
         self.link.send(done.encode())
+
+    def guard(self, ident, step, *args):
+        """Takes a step that must not cost the worker or a thread, nor DONE, whatever
+        the application has done to what the step needs (a module, a signal's handler)."""
+        try:
+            step(*args)
+        except BaseException as error:
+            note("connection %d: %s in %s" % (ident, type(error).__name__, step.__name__))
 
     def answer(self, reply, input, waited):
         block = input.header()
@@ -1000,12 +1031,14 @@ class Worker:
         env.update(self.base)
         env["wsgi.input"] = input
         env["scgid.waited"] = waited
-        reply.env = env
-        reply.bodiless = env["REQUEST_METHOD"] == "HEAD"
-        reply.run(self.app)
+        method = env["REQUEST_METHOD"]
+        # Now: the application may do with env what it likes.
+        reply.request = method, env.get("REQUEST_URI") or env["SCRIPT_NAME"] + env["PATH_INFO"]
+        reply.bodiless = method == "HEAD"
+        reply.run(self.app, env)
         complaint = reply.complaint()
         if complaint and not self.child:
-            note("%s: the application %s" % (named(env), complaint))
+            note("%s: the application %s" % (named(reply.request), complaint))
 
     def report(self, reply, error):
         """Puts what failed into the log. A client that left is no error, and bad
@@ -1013,9 +1046,9 @@ class Worker:
         if reply.gone or isinstance(error, BadRequest):
             return
         if isinstance(error, (ShortBody, SlowBody)):
-            note("%s: %s" % (named(reply.env), error))
+            note("%s: %s" % (named(reply.request), error))
             return
-        note("%s: exception in the application\n%s" % (named(reply.env), traceback.format_exc().rstrip("\n")))
+        note("%s: exception in the application\n%s" % (named(reply.request), traceback.format_exc().rstrip("\n")))
 
     def excuse(self, reply, error):
         """Answers for a request that failed, while nothing of a reply is sent."""
@@ -1043,12 +1076,12 @@ class Worker:
             pass
 
 
-def named(env):
-    """The request, safe to print; env is None while there is none."""
-    if env is None:
+def named(request):
+    """Method and URI, safe to print; None while they are not known."""
+    if request is None:
         return "a connection"
-    uri = env.get("REQUEST_URI") or env["SCRIPT_NAME"] + env["PATH_INFO"]
-    return "%s %s" % (ascii(env["REQUEST_METHOD"][:32])[1:-1], ascii(uri[:256])[1:-1])
+    method, uri = request
+    return "%s %s" % (ascii(method[:32])[1:-1], ascii(uri[:256])[1:-1])
 
 
 def drain(conn, limit):
@@ -1091,7 +1124,13 @@ def is_file(where):
     return "/" in where or where.endswith((".wsgi", ".py"))
 
 
+_call = re.compile(r"(.+?):([\w.]+\(.*\))", re.DOTALL)
+
+
 def split_name(name):
+    call = _call.fullmatch(name)
+    if call:
+        return call.groups()  # slashes and colons in its arguments are not ours
     where, colon, what = name.partition(":")
     if is_file(name):
         where, colon, what = name.rpartition(":")
@@ -1104,7 +1143,10 @@ def load_file(path):
     path = os.path.abspath(path)
     sys.path.insert(1, os.path.dirname(path))
     stem = os.path.splitext(os.path.basename(path))[0]
-    loader = importlib.machinery.SourceFileLoader(re.sub(r"\W", "_", stem), path)
+    name = re.sub(r"\W", "_", stem)
+    if not path.endswith(".py"):
+        name = "_wsgi_" + name  # wiki.wsgi is no module, and beside it may be the package wiki
+    loader = importlib.machinery.SourceFileLoader(name, path)
     spec = importlib.util.spec_from_file_location(loader.name, path, loader=loader)
     module = importlib.util.module_from_spec(spec)
     sys.modules[loader.name] = module
@@ -1262,9 +1304,10 @@ def main(argv=None):
         note("%s, leaving" % error)
         return 1
     finally:
-        # The interpreter's end puts the default back, and a second SIGTERM would kill.
+        # The interpreter's end puts the defaults back, and a second SIGTERM would kill.
         if not worker.child:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
     return 0
 
 

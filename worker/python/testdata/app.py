@@ -23,6 +23,16 @@ def application(env, start):
     return globals()["do_" + name.replace("-", "_")](env, start)
 
 
+def make(text, **more):
+    """A factory; its application replies with its arguments."""
+
+    def made(env, start):
+        start("200 OK", [TEXT])
+        return [(text + "".join(more.values())).encode()]
+
+    return made
+
+
 def do_hello(env, start):
     start("200 OK", [TEXT])
     return [b"hello\n"]
@@ -286,6 +296,8 @@ def do_file(env, start):
     kind = env.get("HTTP_X_FILE", "temp")
     if kind == "bytes":
         source = io.BytesIO(PATTERN)
+    elif kind == "proc":
+        source = open("/proc/sys/kernel/ostype", "rb")  # states 0 bytes, and has 6
     elif kind == "gzip":
         import gzip
 

@@ -158,3 +158,88 @@ def do_child_term(env, start):
     os.close(tell)
     start("200 OK", [TEXT])
     return [b"%d" % code]
+
+
+def do_child_ignores(env, start):
+    """The signals that a program started from here ignores, as a mask."""
+    import subprocess
+
+    text = subprocess.run(["cat", "/proc/self/status"], capture_output=True, check=True).stdout
+    start("200 OK", [TEXT])
+    return [line.split()[1] for line in text.splitlines() if line.startswith(b"SigIgn:")]
+
+
+def do_clear(env, start):
+    env.clear()
+    raise RuntimeError("raised with nothing left")
+
+
+def do_pop(env, start):
+    for name in ("REQUEST_URI", "SCRIPT_NAME", "PATH_INFO", "REQUEST_METHOD"):
+        del env[name]
+    raise RuntimeError("raised with little left")
+
+
+def do_number(env, start):
+    env["REQUEST_METHOD"] = env["REQUEST_URI"] = 5
+    raise RuntimeError("raised with numbers")
+
+
+def do_clear_short(env, start):
+    env.clear()
+    start("200 OK", [TEXT, ("Content-Length", "10")])
+    return [b"12345"]
+
+
+def do_break_traceback(env, start):
+    """Nothing that failed can be put into the log any more."""
+    import traceback
+
+    def broken(*args, **more):
+        raise SystemExit(9)
+
+    traceback.format_exc = broken
+    raise RuntimeError("never told")
+
+
+class Deaf:
+    def write(self, text):
+        raise LookupError("deaf")
+
+    def flush(self):
+        pass
+
+
+def do_break_log(env, start):
+    sys.stderr = Deaf()
+    raise RuntimeError("never told")
+
+
+def do_ignore(env, start):
+    start("403 Forbidden", [TEXT])
+    return [b"not read\n"]
+
+
+def do_raise(env, start):
+    raise RuntimeError("raised on purpose")
+
+
+def do_read(env, start):
+    start("200 OK", [TEXT])
+    return [b"%d" % len(env["wsgi.input"].read())]
+
+
+def do_read_on(env, start):
+    """Reads the body after the reply has begun; X-How says how."""
+    start("200 OK", [TEXT])
+
+    def chunks():
+        yield b"begun "
+        read = getattr(env["wsgi.input"], env["HTTP_X_HOW"])
+        try:
+            while read():
+                pass
+        except Exception as error:
+            yield type(error).__name__.encode()
+
+    return chunks()
