@@ -18,6 +18,7 @@ const (
 	EventPaused         = "paused"          // the intake
 	EventResumed        = "resumed"         // the intake
 	EventLimits         = "limits"          // the limits were changed at run time
+	EventOperation      = "operation"       // a reload, rollback or upgrade began, took a step or ended
 	EventMissed         = "missed"          // the reader was too slow: Count events were dropped
 )
 
@@ -34,6 +35,8 @@ type Event struct {
 	Served uint64    `json:"served,omitempty"` // by the worker that exited
 	Count  uint64    `json:"count,omitempty"`  // how many, with EventRefused, EventMissed
 	Limits *Limits   `json:"limits,omitempty"`
+
+	Operation *Operation `json:"operation,omitempty"`
 }
 
 // A Subscription is a stream of events. Its reader takes from C; one that is

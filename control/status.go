@@ -17,6 +17,7 @@ type Status struct {
 	State      string            `json:"state"`
 	PID        int               `json:"pid"` // of the master
 	Version    string            `json:"version"`
+	Build      string            `json:"build"` // differs between two builds, also of the same version
 	Since      time.Time         `json:"since"`
 	Generation int               `json:"generation"`
 	Limits     Limits            `json:"limits"`
@@ -27,7 +28,8 @@ type Status struct {
 	Queue      Queue             `json:"queue"`
 	Requests   RequestCounts     `json:"requests"`
 	Starts     StartCounts       `json:"starts"`
-	Exits      map[string]uint64 `json:"exits"` // of workers, by reason
+	Exits      map[string]uint64 `json:"exits"`               // of workers, by reason
+	Operation  *Operation        `json:"operation,omitempty"` // in progress, or else the last one
 }
 
 // WorkerCounts says how many worker processes there are.

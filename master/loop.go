@@ -89,6 +89,10 @@ type loop struct {
 	refusedAt      Time // the next event about refused requests may be sent
 	lastFailure    string
 
+	operation       control.Operation // in progress, or the last one; ID 0 is none
+	lastOperation   uint64
+	cancelOperation func() // nil without one in progress
+
 	queued, service control.Histogram
 
 	count    Counters

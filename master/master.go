@@ -22,6 +22,7 @@ type Settings struct {
 	Name    string
 	PID     int    // shown in Status
 	Version string // shown in Status
+	Build   string // shown in Status
 
 	Effective []control.Setting // the configuration, as Config shows it
 	LogLevel  *slog.LevelVar    // what SetLogLevel sets; may be nil
@@ -57,6 +58,7 @@ type Notifier interface {
 type Master struct {
 	loop *loop
 	box  *postbox
+	ops  *operations
 	done chan struct{}
 }
 
@@ -86,7 +88,7 @@ func New(set Settings, listeners []Listener, notify Notifier, log *slog.Logger) 
 		configured: set.Limits, given: listeners,
 		buf: make([]byte, max(set.MaxHeader, scgi.DefaultMaxHeader)+16),
 	}
-	m := &Master{loop: l, box: box, done: make(chan struct{})}
+	m := &Master{loop: l, box: box, ops: newOperations(), done: make(chan struct{})}
 	if err := l.watchAll(listeners); err != nil {
 		m.close()
 		return nil, err

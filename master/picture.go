@@ -12,7 +12,7 @@ import (
 // status is the pool in figures.
 func (l *loop) status() control.Status {
 	s := control.Status{
-		Name: l.set.Name, State: l.state(), PID: l.set.PID, Version: l.set.Version, Since: l.began, Generation: l.generation,
+		Name: l.set.Name, State: l.state(), PID: l.set.PID, Version: l.set.Version, Build: l.set.Build, Since: l.began, Generation: l.generation,
 		Limits: l.set.Limits, Scaled: l.set.Limits != l.configured,
 		Workers: control.WorkerCounts{
 			Total: l.alive(), Starting: l.in[starting], Idle: l.idle.len, Busy: l.in[ready] - l.idle.len,
@@ -29,6 +29,9 @@ func (l *loop) status() control.Status {
 			FailuresInRow: l.failures, LastFailure: l.lastFailure,
 		},
 		Exits: maps.Clone(l.exits),
+	}
+	if o := l.operation; o.ID != 0 {
+		s.Operation = &o
 	}
 	if c := l.waiting.first; c != nil {
 		s.Queue.OldestAge = (l.now - c.of.accepted).Seconds()

@@ -27,6 +27,9 @@ func (l *loop) stop() {
 	l.stage = draining
 	l.stopAt = l.now + l.set.StopTimeout
 	l.readyAt = 0
+	if l.cancelOperation != nil {
+		l.cancelOperation()
+	}
 	l.notify.Stopping()
 	l.log.info("stopping", "open", l.open, "workers", l.alive())
 }

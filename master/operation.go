@@ -1,0 +1,152 @@
+package master
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/scgid/scgid/control"
+)
+
+// Operations (reload, rollback, upgrade) run one at a time, each in a goroutine
+// of its own that posts its steps to the loop. A second one waits for its turn;
+// several of the same kind that wait are one. A caller that goes away ends
+// nothing; a stop of the pool does.
+type operations struct {
+	turn chan struct{} // holds one token: none is running
+
+	mu      sync.Mutex
+	waiting map[string]*operation // by kind, not begun yet; guarded by mu
+}
+
+func newOperations() *operations {
+	o := &operations{turn: make(chan struct{}, 1), waiting: map[string]*operation{}}
+	o.turn <- struct{}{}
+	return o
+}
+
+// An operation is one of them.
+type operation struct {
+	m    *Master
+	kind string
+	done chan struct{}
+
+	// Of the operation's goroutine; others read it after done.
+	result control.Operation
+	err    error
+
+	// ctx ends when the pool is stopped.
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// errStopped ends an operation.
+var errStopped = control.Errorf(control.CodeOver, "the pool is stopping")
+
+// operate runs an operation of this kind, or joins one that waits, and returns
+// when it has ended. The error of a failed one is its reason.
+func (m *Master) operate(ctx context.Context, kind string, run func(*operation) error) (control.Operation, error) {
+	op := m.ops.join(m, kind, run)
+	select {
+	case <-op.done:
+		return op.result, op.err
+	case <-ctx.Done():
+		return control.Operation{}, control.Errorf(control.CodeTimeout, "the %s is still going on: %v", kind, ctx.Err())
+	}
+}
+
+// join returns the operation of this kind that waits for its turn; without one
+// it makes one.
+func (o *operations) join(m *Master, kind string, run func(*operation) error) *operation {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if op := o.waiting[kind]; op != nil {
+		return op
+	}
+	op := &operation{m: m, kind: kind, done: make(chan struct{})}
+	op.ctx, op.cancel = context.WithCancel(context.Background())
+	o.waiting[kind] = op
+	go o.run(op, run)
+	return op
+}
+
+// run waits for op's turn and runs it.
+func (o *operations) run(op *operation, run func(*operation) error) {
+	defer close(op.done)
+	defer op.cancel()
+	select {
+	case <-o.turn:
+	case <-op.m.done:
+		o.begin(op)
+		op.err = errStopped
+		return
+	}
+	defer func() { o.turn <- struct{}{} }()
+	o.begin(op)
+	if op.err = op.start(); op.err != nil {
+		return
+	}
+	err := run(op)
+	if err != nil && op.ctx.Err() != nil {
+		err = errStopped
+	}
+	op.end(err)
+}
+
+// begin lets later ones of the same kind be others.
+func (o *operations) begin(op *operation) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.waiting, op.kind)
+}
+
+// start shows op in the loop.
+func (op *operation) start() error {
+	return order(op.ctx, op.m, func(l *loop) error {
+		if l.stage != serving {
+			return errStopped
+		}
+		l.lastOperation++
+		op.result = control.Operation{ID: l.lastOperation, Kind: op.kind, State: control.OpRunning, Generation: l.generation, Began: time.Now()}
+		l.operation, l.cancelOperation = op.result, op.cancel
+		l.log.info(op.kind + " begins")
+		l.tellOperation()
+		return nil
+	})
+}
+
+// step says what op does now. It returns an error when the pool has ended.
+func (op *operation) step(change func(*control.Operation)) error {
+	return order(op.ctx, op.m, func(l *loop) error {
+		change(&l.operation)
+		l.tellOperation()
+		return nil
+	})
+}
+
+// end shows how op ended.
+func (op *operation) end(err error) {
+	_ = order(context.Background(), op.m, func(l *loop) error {
+		o := &l.operation
+		o.State, o.Ended, o.Step, o.Generation = control.OpDone, time.Now(), "", l.generation
+		if err != nil {
+			o.State, o.Error = control.OpFailed, err.Error()
+			l.log.err(op.kind+" failed: "+err.Error(), "generation", l.generation)
+		} else {
+			l.log.info(op.kind+" done", "generation", l.generation, "took", o.Took().Round(time.Millisecond))
+		}
+		l.cancelOperation = nil
+		l.tellOperation()
+		op.result = *o
+		return nil
+	})
+	if err != nil {
+		op.err = control.AsError(err)
+	}
+}
+
+// tellOperation sends the event about the operation as it is now.
+func (l *loop) tellOperation() {
+	o := l.operation
+	l.emit(control.Event{Kind: control.EventOperation, Operation: &o, Reason: o.Error})
+}
