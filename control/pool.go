@@ -81,6 +81,20 @@ func (c Change) Apply(l Limits) Limits {
 	return l
 }
 
+// Over returns what two changes one after the other come to, of which the
+// earlier is c.
+func (c Change) Over(later Change) Change {
+	for _, x := range []struct{ to, from **int }{
+		{&c.MinWorkers, &later.MinWorkers}, {&c.MaxWorkers, &later.MaxWorkers}, {&c.MinIdle, &later.MinIdle}, {&c.MaxIdle, &later.MaxIdle},
+	} {
+		if *x.from != nil {
+			*x.to = *x.from
+		}
+	}
+	c.Reset = false
+	return c
+}
+
 // A StopOrder says how to stop.
 type StopOrder struct {
 	Now   bool          `json:"now,omitempty"`        // do not wait for requests at work

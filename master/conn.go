@@ -41,7 +41,8 @@ type conn struct {
 	state connState
 	watch uint8
 	unix  bool
-	tries int // how often it was passed to a worker
+	probe bool // ours, to a trial
+	tries int  // how often it was passed to a worker
 
 	size    int    // of the header on the wire; 0 is unknown
 	seen    int    // bytes that lay in the socket when the header was judged

@@ -2,6 +2,7 @@ package master
 
 import (
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"io"
 	"time"
@@ -31,6 +32,9 @@ func (l *loop) died(w *worker) {
 	l.poll.remove(w.proc.FD)
 	l.noteExit(w, exit)
 	l.emit(control.Event{Kind: control.EventWorkerExited, Worker: w.id, PID: w.proc.PID, Reason: exitReason(w, exit), Served: w.served})
+	if w.trial != nil {
+		w.trial.tell(fmt.Errorf("worker %d %s", w.id, exit))
+	}
 	l.enter(w, gone)
 	w.goneSince = l.now
 	l.takeBack(w)
@@ -44,7 +48,7 @@ func (l *loop) noteExit(w *worker, exit process.Exit) {
 	switch {
 	case w.state == starting:
 		l.exit("start failed")
-		if outside(signal) && l.failures > 0 {
+		if outside(signal) && l.failures > 0 && w.trial == nil {
 			l.failures-- // not the application's doing: try again, but no slower
 		}
 		l.startFailed(w, "it "+exit.String()+" before it was ready")
@@ -107,8 +111,12 @@ func (l *loop) takeBack(w *worker) {
 		}
 		closeFD(p.FD)
 		if c := w.find(p.ID); c != nil {
-			l.count.Retried++
 			w.release(c)
+			if c.probe {
+				l.drop(c)
+				continue
+			}
+			l.count.Retried++
 			l.requeue(c)
 		}
 	}
@@ -125,6 +133,10 @@ func (l *loop) bury(w *worker) {
 	for len(w.conns) > 0 {
 		c := w.conns[0]
 		w.release(c)
+		if c.probe {
+			l.drop(c)
+			continue
+		}
 		if empty && l.unread(c) {
 			// The dead worker may have made it non-blocking, for all holders.
 			unix.SetNonblock(c.fd, false)

@@ -138,6 +138,11 @@ func (l *loop) finish(c *conn) {
 	w.release(c)
 	w.served++
 	w.slow = false
+	if c.probe {
+		l.drop(c)
+		l.offer(w)
+		return
+	}
 	l.service.Add(l.now - c.passedAt)
 	l.count.Served++
 	l.drop(c)

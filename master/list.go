@@ -15,16 +15,29 @@ type node[T any] struct {
 	at         Time // what the list is ordered by: mostly a deadline
 }
 
-// append puts n behind the last.
+// append puts n behind the last, or, if that has a later moment (a reload has
+// made a time-out shorter), before those that have.
 func (l *list[T]) append(n *node[T], at Time) {
 	n.leave()
-	n.list, n.at, n.prev = l, at, l.last
-	if l.last != nil {
-		l.last.next = n
-	} else {
-		l.first = n
+	prev := l.last
+	for prev != nil && prev.at > at {
+		prev = prev.prev
 	}
-	l.last = n
+	if prev == nil {
+		l.prepend(n, at)
+		return
+	}
+	l.putAfter(prev, n, at)
+}
+
+func (l *list[T]) putAfter(prev, n *node[T], at Time) {
+	n.list, n.at, n.prev, n.next = l, at, prev, prev.next
+	if prev.next != nil {
+		prev.next.prev = n
+	} else {
+		l.last = n
+	}
+	prev.next = n
 	l.len++
 }
 
@@ -44,20 +57,15 @@ func (l *list[T]) prepend(n *node[T], at Time) {
 // insert puts n before the first with a later moment. It looks from the front.
 func (l *list[T]) insert(n *node[T], at Time) {
 	n.leave()
-	next := l.first
-	for next != nil && next.at <= at {
-		next = next.next
+	var prev *node[T]
+	for next := l.first; next != nil && next.at <= at; next = next.next {
+		prev = next
 	}
-	switch {
-	case next == nil:
-		l.append(n, at)
-	case next == l.first:
+	if prev == nil {
 		l.prepend(n, at)
-	default:
-		n.list, n.at, n.prev, n.next = l, at, next.prev, next
-		next.prev.next, next.prev = n, n
-		l.len++
+		return
 	}
+	l.putAfter(prev, n, at)
 }
 
 // leave takes n out of the list it is in, if it is in one.

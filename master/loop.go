@@ -49,7 +49,6 @@ type loop struct {
 
 	workers    []*worker // by index; nil is free
 	lastWorker uint64
-	generation int
 	in         [workerStates]int // workers by state
 	idle       list[worker]      // ready and without a connection, most recently used first
 	partial    list[worker]      // ready, with some connections and a free slot
@@ -75,7 +74,16 @@ type loop struct {
 	watchdogAt Time // 0 is none
 	warned     struct{ intake, busy, saturated Time }
 
+	current        *generation // serves
+	previous       *generation // served before, and had been ready; nil without one
+	held           *worker     // a trial, which does not serve yet; nil without one
+	lastGeneration int
+	roll           *roll  // nil while no worker is to be replaced
+	lookAt         Time   // look where the directory leads then; 0 is never
+	tried          string // where it led when a start failed
+
 	configured control.Limits // without what was set at run time
+	scaled     control.Change // what was
 	given      []Listener
 	paused     bool
 	resumeAt   Time // a pause ends; 0 is never
@@ -123,6 +131,9 @@ func (l *loop) run() error {
 		more = !l.intake()
 		l.judgeFresh()
 		l.decide()
+		if l.roll != nil {
+			l.watchRoll()
+		}
 		l.watchState()
 		if l.stage != serving && l.windUp() {
 			return nil
@@ -186,16 +197,22 @@ func (l *loop) decide() {
 	}
 }
 
-// retireOne retires the worker that is missed least: an idle one, the least
-// recently used, or else the youngest of the busy ones.
+// retireOne retires the worker that is missed least: one that is outdated, an
+// idle one, the least recently used, or else the youngest of the busy ones.
 func (l *loop) retireOne() {
+	if l.roll != nil {
+		if w := l.nextOutdated(); w != nil {
+			l.retire(w)
+			return
+		}
+	}
 	if l.idle.last != nil {
 		l.retire(l.idle.last.of)
 		return
 	}
 	var youngest *worker
 	for _, w := range l.workers {
-		if w != nil && w.state == ready && (youngest == nil || w.id > youngest.id) {
+		if w != nil && w.state == ready && w != l.held && (youngest == nil || w.id > youngest.id) {
 			youngest = w
 		}
 	}
@@ -207,9 +224,9 @@ func (l *loop) retireOne() {
 // view is what the policy is shown.
 func (l *loop) view() pool.View {
 	v := pool.View{
-		Starting: l.in[starting],
+		Starting: l.coming(),
 		Idle:     l.idle.len,
-		Busy:     l.in[ready] - l.idle.len,
+		Busy:     l.busy(),
 		Leaving:  l.in[leaving] + l.in[retiring] + l.in[killed],
 
 		Waiting:    l.waiting.len,
@@ -223,7 +240,29 @@ func (l *loop) view() pool.View {
 	if l.idle.last != nil {
 		v.OldestIdle = l.idle.last.at
 	}
+	if l.roll != nil {
+		v.Outdated, v.Floor = l.outdatedReady(), l.roll.floor
+	}
 	return v
+}
+
+// busy is the number of workers that serve and hold a connection.
+func (l *loop) busy() int { return l.serving() - l.idle.len }
+
+// serving is the number of workers that are ready, without a trial.
+func (l *loop) serving() int {
+	if l.held != nil && l.held.state == ready {
+		return l.in[ready] - 1
+	}
+	return l.in[ready]
+}
+
+// coming is the number of workers on their way, without a trial.
+func (l *loop) coming() int {
+	if l.held != nil && l.held.state == starting {
+		return l.in[starting] - 1
+	}
+	return l.in[starting]
 }
 
 // limits are the operator's; a pool on its way out keeps nobody without work.
@@ -236,12 +275,13 @@ func (l *loop) limits() pool.Limits {
 		Min: s.Limits.MinWorkers, Max: s.Limits.MaxWorkers,
 		MinIdle: s.Limits.MinIdle, MaxIdle: s.Limits.MaxIdle,
 		IdleTimeout: s.IdleTimeout, IdleExit: l.idleExit(),
+		Surge: max(s.Surge, 1), Unavailable: s.Unavailable,
 	}
 }
 
 // idleExit is off while somebody steers or watches.
 func (l *loop) idleExit() time.Duration {
-	if l.paused {
+	if l.paused || l.cancelOperation != nil || l.roll != nil {
 		return 0
 	}
 	for s := range l.subscribers {

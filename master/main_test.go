@@ -72,8 +72,9 @@ func (n *notes) Ready(string) { n.add("READY"); close(n.ready) }
 func (n *notes) Status(s string) {
 	n.add(s)
 }
-func (n *notes) Stopping() { n.add("STOPPING") }
-func (n *notes) Watchdog() { n.mu.Lock(); n.pings++; n.mu.Unlock() }
+func (n *notes) Extend(time.Duration) {}
+func (n *notes) Stopping()            { n.add("STOPPING") }
+func (n *notes) Watchdog()            { n.mu.Lock(); n.pings++; n.mu.Unlock() }
 func (n *notes) all() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -12,7 +12,6 @@ import (
 
 	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/master/process"
-	"github.com/scgid/scgid/worker/scgi"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,6 +26,10 @@ type Settings struct {
 	Effective []control.Setting // the configuration, as Config shows it
 	LogLevel  *slog.LevelVar    // what SetLogLevel sets; may be nil
 
+	// Reread reads the configuration again, for a reload; the notes say what of
+	// it has no effect while the master lives. It may block. nil: it cannot.
+	Reread func() (set Settings, notes []string, err error)
+
 	Limits control.Limits
 
 	IdleTimeout time.Duration
@@ -35,6 +38,10 @@ type Settings struct {
 	Command      process.Command // Link, and Stdout and Stderr where 0, are filled in
 	StartTimeout time.Duration
 	StopTimeout  time.Duration
+
+	Surge       int    // workers beyond MaxWorkers during a reload; 0 is 1
+	Unavailable int    // workers that may be missing during a reload
+	ProbeURI    string // that a new generation has to answer, as a path or a URL; "" is none
 
 	HeaderTimeout time.Duration
 	MaxHeader     int // bytes of the netstring's payload
@@ -52,6 +59,7 @@ type Notifier interface {
 	Status(text string)
 	Stopping()
 	Watchdog()
+	Extend(time.Duration) // so much more time, from now, for what is under way
 }
 
 // A Master runs one pool.
@@ -60,6 +68,8 @@ type Master struct {
 	box  *postbox
 	ops  *operations
 	done chan struct{}
+
+	reread func() (Settings, []string, error)
 }
 
 // New makes a master that accepts from the listeners. It borrows their
@@ -83,12 +93,13 @@ func New(set Settings, listeners []Listener, notify Notifier, log *slog.Logger) 
 	set.Command = baseCommand(set)
 	l := &loop{
 		set: set, notify: notify, poll: poll, box: box,
-		seed: maphash.MakeSeed(), began: time.Now(), generation: 1,
+		seed: maphash.MakeSeed(), began: time.Now(),
+		current: &generation{number: 1, set: set}, lastGeneration: 1,
 		exits: map[string]uint64{}, subscribers: map[*subscriber]bool{},
 		configured: set.Limits, given: listeners,
-		buf: make([]byte, max(set.MaxHeader, scgi.DefaultMaxHeader)+16),
+		buf: make([]byte, bufferFor(set)),
 	}
-	m := &Master{loop: l, box: box, ops: newOperations(), done: make(chan struct{})}
+	m := &Master{loop: l, box: box, ops: newOperations(), done: make(chan struct{}), reread: set.Reread}
 	if err := l.watchAll(listeners); err != nil {
 		m.close()
 		return nil, err

@@ -95,7 +95,9 @@ func (l *loop) obey(w *worker, m link.Message) error {
 		if c == nil {
 			return &link.ParseError{Reason: "DONE for a connection that it does not hold"}
 		}
-		l.count.code(m.Code)
+		if !c.probe {
+			l.count.code(m.Code)
+		}
 		l.finish(c)
 		return nil
 	}

@@ -107,7 +107,7 @@ func (op *operation) start() error {
 			return errStopped
 		}
 		l.lastOperation++
-		op.result = control.Operation{ID: l.lastOperation, Kind: op.kind, State: control.OpRunning, Generation: l.generation, Began: time.Now()}
+		op.result = control.Operation{ID: l.lastOperation, Kind: op.kind, State: control.OpRunning, Generation: l.current.number, Began: time.Now()}
 		l.operation, l.cancelOperation = op.result, op.cancel
 		l.log.info(op.kind + " begins")
 		l.tellOperation()
@@ -128,12 +128,12 @@ func (op *operation) step(change func(*control.Operation)) error {
 func (op *operation) end(err error) {
 	_ = order(context.Background(), op.m, func(l *loop) error {
 		o := &l.operation
-		o.State, o.Ended, o.Step, o.Generation = control.OpDone, time.Now(), "", l.generation
+		o.State, o.Ended, o.Step, o.Generation = control.OpDone, time.Now(), "", l.current.number
 		if err != nil {
 			o.State, o.Error = control.OpFailed, err.Error()
-			l.log.err(op.kind+" failed: "+err.Error(), "generation", l.generation)
+			l.log.err(op.kind+" failed: "+err.Error(), "generation", l.current.number)
 		} else {
-			l.log.info(op.kind+" done", "generation", l.generation, "took", o.Took().Round(time.Millisecond))
+			l.log.info(op.kind+" done", "generation", l.current.number, "took", o.Took().Round(time.Millisecond))
 		}
 		l.cancelOperation = nil
 		l.tellOperation()
@@ -145,8 +145,15 @@ func (op *operation) end(err error) {
 	}
 }
 
+// patienceMore is added to each time-out that the service manager is told.
+const patienceMore = 10 * time.Second
+
 // tellOperation sends the event about the operation as it is now.
 func (l *loop) tellOperation() {
 	o := l.operation
+	if o.State == control.OpRunning {
+		// systemctl reload waits, and may not give up while it progresses.
+		l.notify.Extend(l.set.StartTimeout + l.set.StopTimeout + patienceMore)
+	}
 	l.emit(control.Event{Kind: control.EventOperation, Operation: &o, Reason: o.Error})
 }

@@ -12,10 +12,10 @@ import (
 // status is the pool in figures.
 func (l *loop) status() control.Status {
 	s := control.Status{
-		Name: l.set.Name, State: l.state(), PID: l.set.PID, Version: l.set.Version, Build: l.set.Build, Since: l.began, Generation: l.generation,
+		Name: l.set.Name, State: l.state(), PID: l.set.PID, Version: l.set.Version, Build: l.set.Build, Since: l.began, Generation: l.current.number,
 		Limits: l.set.Limits, Scaled: l.set.Limits != l.configured,
 		Workers: control.WorkerCounts{
-			Total: l.alive(), Starting: l.in[starting], Idle: l.idle.len, Busy: l.in[ready] - l.idle.len,
+			Total: l.alive(), Starting: l.in[starting], Idle: l.idle.len, Busy: l.busy(),
 			Retiring: l.in[leaving] + l.in[retiring] + l.in[killed] + l.in[gone],
 		},
 		Queue: control.Queue{Waiting: l.waiting.len, Parked: l.parked.len, Limit: l.queueMax()},
@@ -71,7 +71,7 @@ func (l *loop) workerList() []control.Worker {
 			continue
 		}
 		x := control.Worker{
-			ID: w.id, PID: w.proc.PID, State: w.state.String(), Generation: l.generation,
+			ID: w.id, PID: w.proc.PID, State: w.state.String(), Generation: w.of.number,
 			Since: l.began.Add(w.began), Slots: w.slots, Active: len(w.conns), Served: w.served,
 			Status: w.status, CanDump: w.dump != "",
 		}

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"time"
@@ -17,34 +18,62 @@ const startsAtOnce = 8
 
 // start begins to start a worker. A goroutine waits for fork and exec and
 // posts what came of it.
-func (l *loop) start() {
-	w := l.newWorker()
+func (l *loop) start() { l.startOf(l.current, nil) }
+
+// startOf starts a worker of g; t is nil unless it is its trial.
+func (l *loop) startOf(g *generation, t *trial) *worker {
+	w := l.newWorker(g)
+	w.trial, w.piped = t, t != nil
 	l.inFlight++
 	l.count.Starts++
-	command := l.set.Command
-	command.Env = append(command.Env[:len(command.Env):len(command.Env)],
-		link.EnvFD+"="+strconv.Itoa(process.LinkFD),
-		link.EnvWorker+"="+strconv.FormatUint(w.id, 10),
-		link.EnvGeneration+"="+strconv.Itoa(l.generation),
-		link.EnvProtocol+"="+strconv.Itoa(link.Protocol),
-		link.EnvPool+"="+l.set.Name)
+	plan := *g // as it is now
+	vars := []string{
+		link.EnvFD + "=" + strconv.Itoa(process.LinkFD),
+		link.EnvWorker + "=" + strconv.FormatUint(w.id, 10),
+		link.EnvGeneration + "=" + strconv.Itoa(g.number),
+		link.EnvProtocol + "=" + strconv.Itoa(link.Protocol),
+		link.EnvPool + "=" + l.set.Name,
+	}
 	box := l.box
 	go func() {
-		b := launch(command)
+		b := plan.launch(vars, t)
 		if !box.post(func(l *loop) { l.started(w, b) }) {
 			b.undo()
 		}
 	}()
+	return w
 }
 
 // A birth is a worker process with its link, or why there is none.
 type birth struct {
+	dir       string // where it was started, or was to be
 	proc      process.Process
 	link, end int
 	err       error
 }
 
-// launch makes the link and starts the process; it waits for the kernel.
+// launch starts a worker of the generation with some variables more; it waits
+// for the kernel.
+func (g *generation) launch(vars []string, t *trial) birth {
+	c, err := g.place()
+	if err != nil {
+		return birth{err: err}
+	}
+	c.Env = append(c.Env[:len(c.Env):len(c.Env)], vars...)
+	if t != nil {
+		stderr, err := t.tail.pipe(c.Stderr)
+		if err != nil {
+			return birth{dir: c.Dir, err: err}
+		}
+		defer unix.Close(stderr)
+		c.Stderr = stderr
+	}
+	b := launch(c)
+	b.dir = c.Dir
+	return b
+}
+
+// launch makes the link and starts the process.
 func launch(c process.Command) birth {
 	ours, theirs, err := link.Pair()
 	if err != nil {
@@ -74,6 +103,7 @@ func (b birth) undo() {
 // started takes a process that has been started for w.
 func (l *loop) started(w *worker, b birth) {
 	l.inFlight--
+	w.dir = b.dir
 	if b.err != nil {
 		if w.state == starting {
 			l.startFailed(w, b.err.Error())
@@ -106,21 +136,45 @@ func (l *loop) becomeReady(w *worker, m link.Message) {
 	if cap(w.conns) < w.slots {
 		w.conns = make([]*conn, 0, w.slots)
 	}
-	if l.failures > 0 {
+	if !w.of.prove(w) {
+		// Not its fault, and no failure.
+		l.log.info("a worker was started in another release than its generation", "worker", w.id, "directory", w.dir, "generation_in", w.of.dir)
+		if w.trial != nil {
+			w.trial.tell(errors.New("the working directory was changed to another release meanwhile; reload again"))
+		}
+		l.discard(w)
+		return
+	}
+	if l.failures > 0 && w.trial == nil {
 		l.log.info("the application starts again", "worker", w.id, "failures", l.failures)
 		l.emit(control.Event{Kind: control.EventStartRecovered, Worker: w.id, Count: uint64(l.failures)})
 	}
-	l.failuresBefore, l.failures = l.failures, 0
+	if w.trial == nil {
+		l.failuresBefore, l.failures = l.failures, 0
+	}
 	l.enter(w, ready)
 	l.log.info("worker is ready", "worker", w.id, "pid", w.proc.PID, "slots", w.slots,
 		"after", (l.now - w.began).Round(time.Millisecond))
 	l.emit(control.Event{Kind: control.EventWorkerReady, Worker: w.id, PID: w.proc.PID})
 	l.sayReady()
+	if w.trial != nil {
+		w.trial.tell(nil)
+	}
 }
 
 // startFailed counts a start that failed, or a worker that crashed before it
 // had served anybody, and puts off the next.
 func (l *loop) startFailed(w *worker, why string) {
+	if w.trial != nil {
+		l.count.StartsFailed++
+		l.log.err("worker could not start: "+why, "worker", w.id, "pid", w.proc.PID, "generation", w.of.number)
+		w.trial.tell(errors.New("worker " + strconv.FormatUint(w.id, 10) + " could not start: " + why))
+		return
+	}
+	if w.of != l.current {
+		l.count.StartsFailed++ // of a generation that is given up
+		return
+	}
 	if l.failures == 0 {
 		l.failures, l.failuresBefore = l.failuresBefore, 0
 	}
@@ -132,6 +186,8 @@ func (l *loop) startFailed(w *worker, why string) {
 	l.emit(control.Event{Kind: control.EventStartFailing, Worker: w.id, PID: w.proc.PID, Reason: why, Count: uint64(l.failures)})
 	l.log.err("worker could not start: "+why, "worker", w.id, "pid", w.proc.PID, "failures", l.failures, "next_try_in", pause)
 	l.sayReady()
+	l.watchRelease(w.dir)
+	l.rollFails(why)
 }
 
 // baseCommand is what every worker of these settings is started with.

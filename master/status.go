@@ -48,7 +48,7 @@ type statusKey struct {
 
 func (l *loop) statusKey() statusKey {
 	return statusKey{
-		busy: l.in[ready] - l.idle.len, max: l.set.Limits.MaxWorkers, waiting: l.waiting.len,
+		busy: l.busy(), max: l.set.Limits.MaxWorkers, waiting: l.waiting.len,
 		failures: l.failures, served: l.count.Served, stage: l.stage,
 	}
 }

@@ -11,14 +11,15 @@ import (
 
 // scale changes the limits until the master ends.
 func (l *loop) scale(c control.Change) (control.Limits, error) {
-	base := l.set.Limits
+	base, scaled := l.set.Limits, l.scaled
 	if c.Reset {
-		base = l.configured
+		base, scaled = l.configured, control.Change{}
 	}
 	limits := c.Apply(base)
 	if err := limits.Validate(); err != nil {
 		return control.Limits{}, control.Errorf(control.CodeInvalid, "cannot change the limits: %v", err)
 	}
+	l.scaled = scaled.Over(c)
 	if limits == l.set.Limits {
 		return limits, nil
 	}
@@ -62,6 +63,7 @@ func (l *loop) stopAs(order control.StopOrder) {
 	l.stop()
 	if order.Limit > 0 && l.stage == draining {
 		l.stopAt = l.now + order.Limit
+		l.notify.Extend(order.Limit + patienceMore)
 	}
 	for order.Now && l.stage < killing {
 		l.harden()

@@ -30,7 +30,13 @@ func (l *loop) stop() {
 	if l.cancelOperation != nil {
 		l.cancelOperation()
 	}
+	for _, w := range l.workers {
+		if w != nil {
+			l.dropTrial(w)
+		}
+	}
 	l.notify.Stopping()
+	l.notify.Extend(l.set.StopTimeout + patienceMore)
 	l.log.info("stopping", "open", l.open, "workers", l.alive())
 }
 
@@ -43,6 +49,7 @@ func (l *loop) harden() {
 	case draining:
 		l.stage = pressing
 		l.stopAt = l.now + termFor
+		l.notify.Extend(termFor + patienceMore)
 		l.log.warn("stopping takes too long, ending what is left", "open", l.open, "workers", l.alive())
 		l.turnAwayAll()
 		for _, w := range l.workers {
@@ -93,12 +100,7 @@ func (l *loop) dismiss() {
 	}
 	for _, w := range l.workers {
 		if w != nil && w.state == starting {
-			// It has never served anybody: no need to wait for it.
-			l.log.debug("a worker is not needed any more", "worker", w.id)
-			l.enter(w, killed)
-			if w.proc.PID != 0 {
-				w.proc.KillGroup()
-			}
+			l.discard(w)
 		}
 	}
 }

@@ -38,6 +38,7 @@ func (l *loop) timeout() time.Duration {
 	soonest(l.stopAt)
 	soonest(l.resumeAt)
 	soonest(l.relievedAt)
+	soonest(l.lookAt)
 	if l.count.Refused != l.refusedTold {
 		soonest(l.refusedAt)
 	}
@@ -64,6 +65,9 @@ func (l *loop) expire() {
 	}
 	if l.resumeAt != 0 && l.resumeAt <= l.now {
 		l.resume()
+	}
+	if l.lookAt != 0 && l.lookAt <= l.now {
+		l.lookAtRelease()
 	}
 	if l.readyAt != 0 && l.readyAt <= l.now {
 		l.sayReady()
@@ -100,7 +104,7 @@ func (l *loop) expireConns() {
 
 func (l *loop) expireWorkers() {
 	for w := l.starts.due(l.now); w != nil; w = l.starts.due(l.now) {
-		l.startFailed(w, "it was not ready within StartTimeoutSec="+l.set.StartTimeout.String())
+		l.startFailed(w, "it was not ready within StartTimeoutSec="+w.of.set.StartTimeout.String())
 		l.kill(w, "it was not ready in time")
 	}
 	for w := l.stops.due(l.now); w != nil; w = l.stops.due(l.now) {

@@ -36,6 +36,11 @@ type worker struct {
 	index int32 // in loop.workers
 	state workerState
 
+	of    *generation
+	dir   string // where it was started
+	trial *trial // nil unless its generation waits for what becomes of it
+	piped bool   // its stderr goes through us
+
 	proc  process.Process // PID is 0 until it is started
 	link  int             // our end
 	end   int             // our duplicate of its end: what it did not receive comes back from there
@@ -61,9 +66,9 @@ type worker struct {
 }
 
 // newWorker makes a worker that is being started.
-func (l *loop) newWorker() *worker {
+func (l *loop) newWorker(of *generation) *worker {
 	l.lastWorker++
-	w := &worker{id: l.lastWorker, link: -1, end: -1, began: l.now}
+	w := &worker{id: l.lastWorker, of: of, link: -1, end: -1, began: l.now}
 	w.proc.FD = -1
 	w.offered.of, w.timer.of = w, w
 	for i := range l.workers {
@@ -89,12 +94,15 @@ func (l *loop) enter(w *worker, s workerState) {
 	if w.state == ready {
 		l.lastReady = l.now
 	}
+	if s != starting && s != ready && l.held == w {
+		l.held = nil
+	}
 	l.log.debug("worker "+s.String(), "worker", w.id, "pid", w.proc.PID)
 	w.state = s
 	l.in[s]++
 	w.timer.leave()
 	if s == starting {
-		l.starts.append(&w.timer, l.now+l.set.StartTimeout)
+		l.starts.append(&w.timer, l.now+w.of.set.StartTimeout)
 	}
 	l.offer(w)
 }
@@ -106,7 +114,7 @@ func (l *loop) offer(w *worker) {
 	case w.going() && (len(w.conns) == 0 || !w.heard) && w.timer.list == nil:
 		w.offered.leave()
 		l.stops.append(&w.timer, l.now+l.set.StopTimeout)
-	case w.state != ready || len(w.conns) >= w.slots:
+	case w.state != ready || w == l.held || len(w.conns) >= w.slots:
 		w.offered.leave()
 	case len(w.conns) > 0:
 		if w.offered.list != &l.partial {
@@ -179,6 +187,9 @@ func (l *loop) kill(w *worker, why string) {
 func (l *loop) forget(w *worker) {
 	w.timer.leave()
 	w.offered.leave()
+	if l.held == w {
+		l.held = nil
+	}
 	l.in[w.state]--
 	for _, fd := range [...]int{w.link, w.end, w.proc.FD} {
 		if fd >= 0 {

@@ -28,12 +28,17 @@ func first(dir string) bool {
 
 // workerMain is a worker that answers by what the URI says, after a start
 // that goes as the mode says: KIND[:ARG], or once@DIR@KIND[:ARG], with which
-// all but the first are plain.
+// all but the first are plain, or onceGood@DIR, with which only the first is.
 func workerMain(mode string) {
 	if rest, ok := strings.CutPrefix(mode, "once@"); ok {
 		dir, then, _ := strings.Cut(rest, "@")
 		if mode = "plain"; first(dir) {
 			mode = then
+		}
+	}
+	if dir, ok := strings.CutPrefix(mode, "onceGood@"); ok {
+		if mode = "exit"; first(dir) {
+			mode = "plain"
 		}
 	}
 	kind, arg, _ := strings.Cut(mode, ":")
@@ -75,6 +80,9 @@ func odd(end *link.End, kind, arg string) {
 	send := func(text string, oob []byte) { unix.Sendmsg(process.LinkFD, []byte(text), oob, nil, 0) }
 	switch kind {
 	case "exit":
+		os.Exit(3)
+	case "say": // its last words
+		fmt.Fprintf(os.Stderr, "first line\n%s\x1b[31m\n", arg)
 		os.Exit(3)
 	case "fail":
 		end.Fail("no module named \x1b[31mapp")
@@ -251,6 +259,11 @@ func obeyOrder(order string, req *scgi.Request, p link.Packet) string {
 		return strconv.Itoa(os.Getpid())
 	case "worker":
 		return os.Getenv(link.EnvWorker)
+	case "generation":
+		return os.Getenv(link.EnvGeneration)
+	case "directory":
+		dir, _ := os.Getwd()
+		return dir
 	case "conn":
 		return strconv.FormatUint(p.ID, 10)
 	case "length":

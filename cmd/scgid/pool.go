@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -19,6 +20,7 @@ import (
 
 // A manner is what differs between serve and run.
 type manner struct {
+	from  source // of the configuration, for a reload
 	adhoc bool   // a pool without a file
 	http  string // the address of the HTTP front; "" is none
 }
@@ -31,6 +33,7 @@ func serve(conf *config.Config, sockets []*activation.Socket, log logger, how ma
 		return err
 	}
 	set.LogLevel = log.level
+	set.Reread = reread(how.from, conf, sockets)
 	notify := activation.NewNotifier(func(err error) { log.Warn("cannot notify the service manager", "err", err) })
 	defer notify.Close()
 	m, err := master.New(set, listeners(sockets), notify, log.Logger)
@@ -97,6 +100,7 @@ func settings(conf *config.Config) (master.Settings, error) {
 		},
 		StartTimeout: conf.Worker.StartTimeout, StopTimeout: conf.Worker.StopTimeout,
 		HeaderTimeout: conf.Request.HeaderTimeout, MaxHeader: conf.Request.MaxHeaderBytes,
+		Surge: conf.Pool.ReloadSurge, Unavailable: conf.Pool.ReloadUnavailable, ProbeURI: conf.Request.ProbeURI,
 		QueueMax: conf.Queue.Max, QueueTimeout: conf.Queue.Timeout,
 		Watchdog: activation.WatchdogInterval(),
 	}, nil
@@ -144,7 +148,7 @@ func watchSignals(m *master.Master, log logger) (stop func()) {
 					m.Harden()
 				}
 			case syscall.SIGHUP:
-				log.Warn("this version cannot reload; restart it instead")
+				go m.Reload(context.Background()) // the log says what comes of it
 			}
 		}
 	}()

@@ -34,7 +34,8 @@ directory; the log says where.`,
 				name = poolName(command[0])
 			}
 			// The command's words are its user's own, not the file's syntax.
-			conf, err := config.FromSettings(name, set, command)
+			from := func() (*config.Config, error) { return config.FromSettings(name, set, command) }
+			conf, err := from()
 			if err != nil {
 				return err
 			}
@@ -43,7 +44,7 @@ directory; the log says where.`,
 			if err != nil {
 				return err
 			}
-			return serve(conf, sockets, log, manner{adhoc: true, http: http})
+			return serve(conf, sockets, log, manner{adhoc: true, http: http, from: from})
 		},
 	}
 	c.Flags().SetInterspersed(false)

@@ -35,7 +35,8 @@ without any, scgid opens the addresses of Listen=.`,
 			if err != nil {
 				return err
 			}
-			return serve(conf, sockets, log, manner{})
+			again := func() (*config.Config, error) { return load(names, file, set) }
+			return serve(conf, sockets, log, manner{from: again})
 		},
 	}
 	c.Flags().StringVar(&file, "config", "", "read this `FILE` and no drop-ins")

@@ -43,6 +43,9 @@ type Pool struct {
 	control.Limits
 	IdleTimeout time.Duration // how long a worker above MaxIdle stays
 	IdleExit    time.Duration // how long the whole pool is idle before the master leaves; 0: never
+
+	ReloadSurge       int // workers beyond MaxWorkers during a reload
+	ReloadUnavailable int // workers that may be missing during a reload
 }
 
 // Worker is section [Worker]: what a worker process runs, and in what.
@@ -64,10 +67,12 @@ type EnvFile struct {
 	Optional bool // written with "-" in front: may be missing
 }
 
-// Request is section [Request]: the bounds of a request's header.
+// Request is section [Request]: the bounds of a request's header, and the
+// request that tries a new generation.
 type Request struct {
 	HeaderTimeout  time.Duration // from accept until the header block is whole
 	MaxHeaderBytes int
+	ProbeURI       string // a path, or an http URL; empty: none
 }
 
 // Queue is section [Queue]: the connections that wait for a free worker.

@@ -17,7 +17,7 @@ func TestDefaultsAreThoseOfTheTable(t *testing.T) {
 	got := mustParse(t, exec)
 	want := &Config{Name: "app", Files: []string{"app.conf"}}
 	want.Pool = Pool{ListenMode: 0o660, Limits: control.Limits{MinWorkers: 1, MaxWorkers: 8, MinIdle: 1, MaxIdle: 4},
-		IdleTimeout: time.Minute}
+		IdleTimeout: time.Minute, ReloadSurge: 1}
 	want.Worker = Worker{ExecStart: []string{"/bin/w"}, StartTimeout: time.Minute, StopTimeout: 30 * time.Second,
 		OOMScoreAdjust: 100}
 	want.Request = Request{HeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
@@ -40,6 +40,8 @@ MinIdle=3
 MaxIdle=5
 IdleTimeoutSec=2min
 IdleExitSec=1h
+ReloadSurge=3
+ReloadUnavailable=2
 [Worker]
 ExecStart=scgi-wsgi --name=%n 'a b' app:application
 WorkingDirectory=/srv/%n/current
@@ -55,6 +57,7 @@ OOMScoreAdjust=200
 [Request]
 HeaderTimeoutSec=500ms
 MaxHeaderBytes=16K
+ProbeURI=/health?deep=1
 [Queue]
 Max=100
 TimeoutSec=1.5
@@ -71,13 +74,13 @@ func TestEveryKeyIsStored(t *testing.T) {
 	want := &Config{Name: "app", Files: []string{"app.conf"},
 		Pool: Pool{Listen: []string{"/run/app.sock", "127.0.0.1:4000"}, ListenMode: 0o600,
 			Limits:      control.Limits{MinWorkers: 2, MaxWorkers: 16, MinIdle: 3, MaxIdle: 5},
-			IdleTimeout: 2 * time.Minute, IdleExit: time.Hour},
+			IdleTimeout: 2 * time.Minute, IdleExit: time.Hour, ReloadSurge: 3, ReloadUnavailable: 2},
 		Worker: Worker{ExecStart: []string{"scgi-wsgi", "--name=app", "a b", "app:application"},
 			WorkingDirectory: "/srv/app/current", Environment: []string{"A=2", "B=two words", "POOL=app"},
 			EnvironmentFile: []EnvFile{{"/etc/scgid/app.env", false}, {"/etc/scgid/local.env", true}},
 			StartTimeout:    5 * time.Second, StopTimeout: 90 * time.Second,
 			LimitNOFILE: 65536, Nice: -5, OOMScoreAdjust: 200},
-		Request: Request{HeaderTimeout: 500 * time.Millisecond, MaxHeaderBytes: 16 << 10},
+		Request: Request{HeaderTimeout: 500 * time.Millisecond, MaxHeaderBytes: 16 << 10, ProbeURI: "/health?deep=1"},
 		Queue:   Queue{Max: 100, Timeout: 1500 * time.Millisecond},
 		Control: Control{Socket: "/run/ctl/app", Group: "web admins", ReadGroup: "4", OwnFull: true, Bus: "session"},
 	}

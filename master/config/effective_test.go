@@ -131,6 +131,8 @@ Pool.MinIdle=1 < default
 Pool.MaxIdle=2 < default
 Pool.IdleTimeoutSec=1min < default
 Pool.IdleExitSec=1min 30s < MAIN:7
+Pool.ReloadSurge=1 < default
+Pool.ReloadUnavailable=0 < default
 Worker.ExecStart=/bin/w "a b" < MAIN:9
 Worker.WorkingDirectory= < default
 Worker.Environment=A=… < --set
@@ -144,6 +146,7 @@ Worker.Nice=0 < default
 Worker.OOMScoreAdjust=100 < default
 Request.HeaderTimeoutSec=10s < default
 Request.MaxHeaderBytes=64K < MAIN:14
+Request.ProbeURI= < default
 Queue.Max=0 < default
 Queue.TimeoutSec=1s 500ms < --set
 Control.Socket=off < DROP:6

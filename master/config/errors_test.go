@@ -34,6 +34,7 @@ var errorTests = []struct{ name, text, want string }{
 	{"time zero", "[Request]\nHeaderTimeoutSec=0\n" + exec, "app.conf:2:18: HeaderTimeoutSec=0: must be a time span from 1ms to 1h"},
 	{"time infinite", exec + "StopTimeoutSec=infinity\n", "app.conf:3:16: StopTimeoutSec=infinity: must be a time span from 1ms to 1d"},
 	{"time or off", "[Pool]\nIdleExitSec=1us\n" + exec, "app.conf:2:13: IdleExitSec=1us: must be a time span from 1ms to 30d, or 0 or infinity for off"},
+	{"probe of nothing", "[Request]\nProbeURI=health\n" + exec, "app.conf:2:10: ProbeURI=health: must be a path such as /health, or an http URL such as http://wiki.example/health"},
 	{"time or off, no time", "[Pool]\nIdleExitSec=never\n" + exec, "app.conf:2:13: IdleExitSec=never: is not a time span such as 90s or 5min 20s"},
 	{"time too long", "[Pool]\nIdleTimeoutSec=1 999999999999y\n" + exec, "app.conf:2:18: IdleTimeoutSec=1 999999999999y: is too long a time span"},
 	{"two addresses", "[Pool]\nListen=/a /b\n" + exec, "app.conf:2:10: Listen=/a /b: holds a blank; it must be one address a line: /path, unix:/path, @name or HOST:PORT"},

@@ -76,6 +76,14 @@ var keys = []Key{
 		"How long the whole pool is idle before the master exits; systemd keeps listening and starts it again " +
 			"with the next request. 0 and infinity turn it off.",
 		timeoutOrOff(func(c *Config) *time.Duration { return &c.Pool.IdleExit }, millisecond, 30*day)},
+	{"Pool", "ReloadSurge", "1",
+		"How many workers more than MaxWorkers= there may be while a reload replaces them, those included that still " +
+			"finish a request. More of them make a reload faster.",
+		number(func(c *Config) *int { return &c.Pool.ReloadSurge }, 1, control.WorkersMax)},
+	{"Pool", "ReloadUnavailable", "0",
+		"How many workers may be missing while a reload replaces them: old ones then leave before new ones are ready, " +
+			"which saves memory and costs capacity.",
+		number(func(c *Config) *int { return &c.Pool.ReloadUnavailable }, 0, control.WorkersMax)},
 
 	{"Worker", "ExecStart", "",
 		"The program that a worker runs, and its arguments: exactly one command, with quotes but without a shell. " +
@@ -117,6 +125,11 @@ var keys = []Key{
 		"How large that header may be; a larger one gets 431. It cannot be set higher because the header waits unread in " +
 			"the connection's receive buffer until it is whole, and a TCP socket's holds no larger one.",
 		size(func(c *Config) *int { return &c.Request.MaxHeaderBytes }, 1<<10, 96<<10)},
+	{"Request", "ProbeURI", "",
+		"What the first worker of a new generation is asked for before a reload puts it among those that serve: a path " +
+			"such as /health, or a URL with the host that the application wants. Any answer but 2xx or 3xx fails the reload. " +
+			"When not set it is enough that the worker is ready.",
+		probe(func(c *Config) *string { return &c.Request.ProbeURI })},
 
 	{"Queue", "Max", "0",
 		"How many connections are accepted before a worker is free for them; a crash of the master can lose these. " +

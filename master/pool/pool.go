@@ -21,6 +21,8 @@ type Limits struct {
 	MinIdle, MaxIdle int           // processes without a connection
 	IdleTimeout      time.Duration // how long a surplus worker stays idle before it is retired
 	IdleExit         time.Duration // how long the whole pool stays quiet before the master leaves; 0 is never
+	Surge            int           // while workers are replaced: processes beyond Max, at least 1
+	Unavailable      int           // while workers are replaced: processes that may be missing
 }
 
 // A View is a pool at one moment.
@@ -35,6 +37,9 @@ type View struct {
 
 	OldestIdle Time // when the least recently used idle worker turned idle
 	QuietSince Time // when the last connection ended, or the pool began
+
+	Outdated int // of Idle and Busy, those that are to be replaced
+	Floor    int // with Outdated: how many there were before, which are kept
 
 	Failures int  // starts that failed since the last good one
 	RetryAt  Time // no start before this moment while Failures > 0
@@ -52,7 +57,7 @@ type Ramp struct {
 // Steps is what to do now.
 type Steps struct {
 	Start  int  // start so many workers
-	Retire bool // retire the least recently used idle worker; without one, a busy one
+	Retire bool // retire an outdated worker, or the least recently used idle one; without one, a busy one
 	Exit   bool // the pool has been quiet long enough: leave
 	Ramp   Ramp // to show in the next View
 	Wake   Time // decide again at this moment at the latest; 0 is none
@@ -64,6 +69,8 @@ func Decide(v View, l Limits, now Time) Steps {
 	s := Steps{Ramp: v.Ramp}
 	missing := wanted(v, l) - v.Starting - v.Idle - v.Busy
 	switch {
+	case v.Outdated > 0:
+		replace(&s, v, l, now)
 	case missing > 0:
 		start(&s, v, missing, now)
 	default:
@@ -85,6 +92,22 @@ func Decide(v View, l Limits, now Time) Steps {
 // wanted is how many workers the pool should have.
 func wanted(v View, l Limits) int {
 	return min(max(v.Busy+v.Waiting+l.MinIdle, l.Min), l.Max)
+}
+
+// replace fills s for a pool with workers that are to be replaced. One goes
+// when those that stay are enough; others come as long as there are not too
+// many processes, those on their way out included.
+func replace(s *Steps, v View, l Limits, now Time) {
+	want := min(max(wanted(v, l), v.Floor), l.Max)
+	serving := v.Idle + v.Busy
+	if serving-1 >= want-l.Unavailable {
+		s.Retire = true
+		return
+	}
+	missing := min(want-(v.Starting+serving-v.Outdated), l.Max+max(l.Surge, 1)-(v.Starting+serving+v.Leaving))
+	if missing > 0 {
+		start(s, v, missing, now)
+	}
 }
 
 // start fills s for a pool that lacks so many workers.

@@ -12,6 +12,13 @@ const (
 
 var limits = Limits{Min: 2, Max: 10, MinIdle: 2, MaxIdle: 3, IdleTimeout: 60 * sec}
 
+var rolling = Limits{Min: 2, Max: 4, MaxIdle: 4, Surge: 1}
+
+func with(l Limits, surge, unavailable int) Limits {
+	l.Surge, l.Unavailable = surge, unavailable
+	return l
+}
+
 var decideTests = []struct {
 	name   string
 	view   View
@@ -51,6 +58,19 @@ var decideTests = []struct {
 	{"above a lowered Max at once", View{Idle: 1, Busy: 10, OldestIdle: sec}, limits, sec, Steps{Retire: true}},
 	{"above a lowered Max a busy one if need be", View{Busy: 11}, limits, sec, Steps{Retire: true}},
 	{"at Max never a busy one", View{Busy: 10}, limits, sec, Steps{}},
+
+	{"a trial is one more than enough: one outdated goes", View{Idle: 5, Outdated: 5, Floor: 4}, rolling, sec, Steps{Retire: true}},
+	{"its place is taken by a new one", View{Idle: 4, Outdated: 4, Floor: 4}, rolling, sec,
+		Steps{Start: 1, Ramp: Ramp{2, sec + RampEvery}}},
+	{"not beyond the surge while the old one still works", View{Idle: 4, Leaving: 1, Outdated: 4, Floor: 4}, rolling, sec, Steps{}},
+	{"with more surge more at a time", View{Idle: 4, Outdated: 4, Floor: 4, Ramp: Ramp{8, 0}}, with(rolling, 3, 0), sec,
+		Steps{Start: 3, Ramp: Ramp{6, sec + RampEvery}}},
+	{"one may be missing", View{Busy: 4, Outdated: 4, Floor: 4}, with(rolling, 1, 1), sec, Steps{Retire: true}},
+	{"and no more", View{Busy: 3, Outdated: 3, Floor: 4, Leaving: 1}, with(rolling, 1, 1), sec,
+		Steps{Start: 1, Ramp: Ramp{2, sec + RampEvery}}},
+	{"a pool that had few is not filled up", View{Idle: 1, Outdated: 1, Floor: 0}, Limits{Max: 4, Surge: 1}, sec, Steps{Retire: true}},
+	{"a lowered Max holds in a roll", View{Idle: 8, Outdated: 8, Floor: 8}, rolling, sec, Steps{Retire: true}},
+	{"a roll with failing starts backs off", View{Idle: 4, Outdated: 4, Floor: 4, Failures: 1, RetryAt: 2 * sec}, rolling, sec, Steps{Wake: 2 * sec}},
 
 	{"quiet long enough", View{Idle: 3, QuietSince: sec}, Limits{Max: 4, MaxIdle: 4, IdleExit: sec}, 2 * sec, Steps{Exit: true}},
 	{"not quiet long enough", View{Idle: 3, QuietSince: sec}, Limits{Max: 4, MaxIdle: 4, IdleExit: 5 * sec}, 2 * sec, Steps{Wake: 6 * sec}},
