@@ -133,6 +133,9 @@ func (op *operation) end(err error) {
 			o.State, o.Error = control.OpFailed, err.Error()
 			l.log.err(op.kind+" failed: "+err.Error(), "generation", l.current.number)
 		} else {
+			for _, note := range o.Notes {
+				l.log.warn(op.kind + ": " + note)
+			}
 			l.log.info(op.kind+" done", "generation", l.current.number, "took", o.Took().Round(time.Millisecond))
 		}
 		l.cancelOperation = nil
