@@ -168,7 +168,38 @@ func (p *pool) begun() map[string]int {
 	return times
 }
 
-func TestMasterThatHangsIsReplacedAndNoRequestLost(t *testing.T) {
+func TestLoopThatHangsIsToldByTheWatchdogAndNoRequestLost(t *testing.T) {
+	m := booted(t)
+	const program = "/srv/scgid-test/scgid-fault"
+	if err := build(m.path(program), "scgid", "-tags", "scgid_fault"); err != nil {
+		t.Fatal(err)
+	}
+	p := newPool(t, "looped", "[Pool]\nMinWorkers=4\nMaxWorkers=4\n"+wsgi)
+	p.dropIn(p.service(), "fault.conf", "[Service]\nWatchdogSec=2s\nExecStart=\nExecStart="+program+" serve %i\n")
+	held := p.hold(3, "")
+	old := p.show(p.service(), "MainPID")
+	m.write(t, "/var/lib/scgid/looped/hang", "")
+	go func() { _, _ = ask(p.transport(), "/?changes-the-status") }()
+	p.waitShow(p.service(), "Result", is("watchdog"))
+	_ = os.Remove(m.path("/var/lib/scgid/looped/hang"))
+	held.release()
+	p.waitShow(p.service(), "ActiveState", is("active"))
+	if now := p.show(p.service(), "MainPID"); now == old || now == "0" {
+		t.Errorf("main process %s, was %s", now, old)
+	}
+	p.ask("/?again")
+	log := m.journal(t, "-u", p.service())
+	for _, want := range []string{"gave no sign of life", "goroutine 1 [", "master.(*loop).run"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the journal does not have %q", want)
+		}
+	}
+	if strings.Contains(log, "SIGABRT") {
+		t.Error("somebody was aborted")
+	}
+}
+
+func TestMasterThatIsStoppedIsReplacedAndNoRequestLost(t *testing.T) {
 	p := newPool(t, "hung", "[Pool]\nMinWorkers=4\nMaxWorkers=4\n"+wsgi)
 	p.dropIn(p.service(), "quick.conf", "[Service]\nWatchdogSec=1s\n")
 	held := p.hold(3, "")

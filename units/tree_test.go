@@ -64,10 +64,19 @@ func plant(tree string) error {
 		}
 	}
 	for name, to := range programs {
-		out, err := exec.Command("go", "build", "-o", filepath.Join(tree, to), "../cmd/"+name).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("cannot build %s: %v\n%s", name, err, out)
+		if err := build(filepath.Join(tree, to), name); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// build builds a program of ours.
+func build(to, name string, flags ...string) error {
+	args := append([]string{"build", "-o", to}, flags...)
+	out, err := exec.Command("go", append(args, "../cmd/"+name)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("cannot build %s: %v\n%s", name, err, out)
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func serve(conf *config.Config, sockets []*activation.Socket, log logger, how ma
 	set.Reread = reread(how.from, conf, sockets)
 	notify := activation.NewNotifier(func(err error) { log.Warn("cannot notify the service manager", "err", err) })
 	defer notify.Close()
-	m, err := master.New(set, listeners(sockets), notify, log.Logger)
+	m, err := master.New(set, listeners(sockets), faulty(notify), log.Logger)
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func watchSignals(m *master.Master, log logger) (stop func()) {
 		for s := range signals {
 			switch s {
 			case syscall.SIGTERM:
-				m.Finish()
+				finish(m)
 			case syscall.SIGINT:
 				if interrupts++; interrupts == 1 {
 					log.Info("interrupted: finishing what was accepted; interrupt again to hurry")
