@@ -101,7 +101,7 @@ func outside(signal unix.Signal) bool { return signal == unix.SIGKILL || signal 
 // else has seen these connections: they may be passed on at once.
 func (l *loop) takeBack(w *worker) {
 	for range len(w.conns) + 1 {
-		p, err := link.Take(w.end, unix.MSG_DONTWAIT)
+		id, err := link.Recall(w.end)
 		if errors.Is(err, link.ErrEmpty) || errors.Is(err, io.EOF) {
 			return
 		}
@@ -109,8 +109,7 @@ func (l *loop) takeBack(w *worker) {
 			l.log.err("cannot take back connections of a dead worker", "worker", w.id, "err", err)
 			return
 		}
-		closeFD(p.FD)
-		if c := w.find(p.ID); c != nil {
+		if c := w.find(id); c != nil {
 			w.release(c)
 			if c.probe {
 				l.drop(c)

@@ -154,13 +154,12 @@ func (l *loop) finish(c *conn) {
 func (l *loop) confirm(c *conn) {
 	w := c.worker
 	c.check.leave()
-	p, err := link.Take(w.end, unix.MSG_DONTWAIT)
+	id, err := link.Recall(w.end)
 	if err != nil {
 		return // received: nothing lies there
 	}
-	closeFD(p.FD)
 	w.slow = true
-	if back := w.find(p.ID); back != nil {
+	if back := w.find(id); back != nil {
 		l.count.TakenBack++
 		w.release(back)
 		l.requeue(back)

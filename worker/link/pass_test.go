@@ -268,6 +268,47 @@ func TestTakeClosesWhateverArrives(t *testing.T) {
 	}
 }
 
+// The master takes a packet back without its descriptor, and so also when it may
+// open no more.
+func TestRecallGivesTheIDAndNoDescriptor(t *testing.T) {
+	checkFDs(t)
+	master, worker := pair(t)
+	conn, client := stream(t)
+	var s Sender
+	for id := uint64(1); id <= 2; id++ {
+		if err := s.SendConn(master, id, time.Second, conn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := countFDs(t)
+	for id := uint64(1); id <= 2; id++ {
+		if got, err := Recall(worker); got != id || err != nil {
+			t.Errorf("connection %d, error %v", got, err)
+		}
+	}
+	if after := countFDs(t); after != before {
+		t.Errorf("%d descriptors more", after-before)
+	}
+	if _, err := Recall(worker); err != ErrEmpty {
+		t.Errorf("%v, want ErrEmpty", err)
+	}
+	sendRaw(t, master, []byte("CONN=x"), 1)
+	sendRaw(t, master, nil, 1) // no end of file
+	for range 2 {
+		if _, err := Recall(worker); !errors.As(err, new(*ParseError)) {
+			t.Errorf("%v, want a *ParseError", err)
+		}
+	}
+	closeNow(t, conn) // nobody holds a copy in the end
+	if n, err := unix.Read(client, make([]byte, 1)); n != 0 || err != nil {
+		t.Errorf("the connection goes on: %d, %v", n, err)
+	}
+	closeNow(t, master)
+	if _, err := Recall(worker); err != io.EOF {
+		t.Errorf("%v, want io.EOF", err)
+	}
+}
+
 func TestTakeSaysEmpty(t *testing.T) {
 	checkFDs(t)
 	_, worker := pair(t)

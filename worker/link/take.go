@@ -56,6 +56,27 @@ func Take(fd, flags int) (Packet, error) {
 	return p, nil
 }
 
+// Recall receives one packet from fd, a worker's end of a link, in place of the
+// worker, and returns the id of its connection. It never waits; the error is as
+// of Take. It has no use for the descriptor, and gives no room for it, so the
+// kernel drops it: a process that may open no more gets its packet all the same.
+func Recall(fd int) (id uint64, err error) {
+	var buf [MaxMessage]byte
+	n, _, flags, err := recvmsg(fd, buf[:], nil, unix.MSG_DONTWAIT)
+	switch {
+	case errors.Is(err, unix.EAGAIN):
+		return 0, ErrEmpty
+	case err != nil:
+		return 0, os.NewSyscallError("recvmsg", err)
+	case n == 0 && flags&unix.MSG_CTRUNC == 0:
+		return 0, io.EOF
+	case flags&unix.MSG_TRUNC != 0:
+		return 0, &ParseError{"a packet longer than the protocol allows"}
+	}
+	id, _, err = parseConn(buf[:n])
+	return id, err
+}
+
 // judge makes a Packet of what arrived. It borrows the descriptors.
 func judge(packet []byte, fds []int, flags int) (Packet, error) {
 	if flags&unix.MSG_CTRUNC != 0 { // also at EMFILE, which recvmsg does not report
