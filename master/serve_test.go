@@ -9,7 +9,7 @@ import (
 
 func TestARequestIsAnsweredByAWorker(t *testing.T) {
 	checkFDs(t)
-	r := begin(t, "plain", nil)
+	r := begin(t, "plain", oneWorker)
 	if got := r.get("/worker"); got != "1" {
 		t.Errorf("answered by worker %q", got)
 	}

@@ -136,11 +136,11 @@ func TestAWrongWorkingDirectoryIsAFailedStart(t *testing.T) {
 	r.logs("cannot enter the working directory /no/such/directory")
 }
 
-// One that ends in error before it has served anybody did not really start.
-func TestAWorkerThatDiesBeforeItServesCountsAsAFailedStart(t *testing.T) {
+// Unlike one that ends before: see TestAWorkerThatIsReadyAndExitsAtOnceIsBackedOff.
+func TestAWorkerThatDiesAfterItHasServedIsNoFailedStart(t *testing.T) {
 	checkFDs(t)
 	r := begin(t, "once", oneWorker)
-	for range 3 { // one that has served is no failure, whatever it does then
+	for range 3 {
 		r.get("/")
 	}
 	r.until("exits are seen", func(s control.Status, _ Counters) bool { return s.Exits["exited"] == 3 })

@@ -165,6 +165,38 @@ func odd(end *link.End, kind, arg string) {
 		end.Ready(2, "") // of which it receives one
 		end.Receive()
 		tell(arg)
+	case "reset": // receives, makes the connection non-blocking, as Go does, does not read
+		end.Ready(1, "")
+		p, _ := end.Receive()
+		unix.SetNonblock(p.FD, true)
+		tell(arg)
+	case "exitready": // is ready and ends in error
+		end.Ready(1, "")
+		os.Exit(5)
+	case "readhalf": // reads a few bytes and no more
+		end.Ready(1, "")
+		p, _ := end.Receive()
+		unix.Read(p.FD, make([]byte, 10))
+		tell(arg)
+	case "status": // reads all, begins a reply
+		end.Ready(1, "")
+		p, _ := end.Receive()
+		readHead(p.FD)
+		unix.Write(p.FD, []byte("Status: 200 OK\r\n"))
+		tell(arg)
+	case "body": // is amid the body of its reply
+		end.Ready(1, "")
+		p, _ := end.Receive()
+		readHead(p.FD)
+		unix.Write(p.FD, []byte("Status: 200 OK\r\n\r\nabc"))
+		tell(arg)
+	case "unsaid": // ends its reply, does not say DONE
+		end.Ready(1, "")
+		p, _ := end.Receive()
+		readHead(p.FD)
+		unix.Write(p.FD, []byte("Status: 200 OK\r\n\r\nabc"))
+		unix.Shutdown(p.FD, unix.SHUT_WR)
+		tell(arg)
 	default:
 		return
 	}
@@ -264,6 +296,12 @@ func obeyOrder(order string, req *scgi.Request, p link.Packet) string {
 	case "directory":
 		dir, _ := os.Getwd()
 		return dir
+	case "flags":
+		flags, _ := unix.FcntlInt(uintptr(p.FD), unix.F_GETFL, 0)
+		if flags&unix.O_NONBLOCK != 0 {
+			return "non-blocking"
+		}
+		return "blocking"
 	case "conn":
 		return strconv.FormatUint(p.ID, 10)
 	case "length":
