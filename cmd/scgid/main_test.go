@@ -82,6 +82,12 @@ func workerMain(journal string) {
 			if strings.HasSuffix(key, "7") {
 				time.Sleep(2 * time.Millisecond) // so that kills meet requests at work
 			}
+			if key == "/die" {
+				unix.Kill(os.Getpid(), unix.SIGKILL)
+			}
+			if fifo, ok := strings.CutPrefix(key, "/fifo"); ok {
+				os.ReadFile(fifo) // until somebody writes
+			}
 			answer := key
 			if text, ok := orders(key); ok {
 				answer = text
@@ -148,8 +154,16 @@ func self(t *testing.T) string {
 func (s *server) begin(env []string, attr *syscall.SysProcAttr, exe string, args ...string) {
 	t := s.t
 	t.Helper()
-	s.cmd = exec.Command(exe, args...)
-	s.cmd.Env, s.cmd.SysProcAttr = env, attr
+	cmd := exec.Command(exe, args...)
+	cmd.Env, cmd.SysProcAttr = env, attr
+	s.start(cmd, "worker is ready")
+}
+
+// start starts scgid and waits until its log has the text.
+func (s *server) start(cmd *exec.Cmd, text string) {
+	t := s.t
+	t.Helper()
+	s.cmd = cmd
 	s.cmd.Stderr = s.log
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -163,7 +177,7 @@ func (s *server) begin(env []string, attr *syscall.SysProcAttr, exe string, args
 			t.Log(text[max(0, len(text)-4000):])
 		}
 	})
-	s.until("it listens", func() bool { return strings.Contains(s.log.String(), "worker is ready") })
+	s.until(text, func() bool { return strings.Contains(s.log.String(), text) })
 }
 
 // wait returns how scgid ended.

@@ -75,6 +75,11 @@ func exchange(addr, key string) (string, error) {
 		return "", err
 	}
 	defer c.Close()
+	return exchangeOn(c, key)
+}
+
+// exchangeOn makes one request on c and returns all that comes.
+func exchangeOn(c net.Conn, key string) (string, error) {
 	c.SetDeadline(time.Now().Add(60 * time.Second))
 	b, err := scgi.AppendHeader(nil, []scgi.Var{{Name: "CONTENT_LENGTH", Value: "0"}, {Name: "REQUEST_URI", Value: key}})
 	if err != nil {
