@@ -7,6 +7,7 @@ import (
 	"math/rand"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -227,53 +228,39 @@ func (l *traffic) judgeAccepted(t *testing.T, executed map[string]int) {
 	}
 }
 
-func TestManyRequestsLeaveNothingBehind(t *testing.T) {
-	n := int64(5000 * soak())
-	s := startServer(t, "--set", "Pool.MaxWorkers=8")
-	warm := startTraffic(s.addr, 32)
-	s.until("it is warm", func() bool { return warm.n.Load() > 1000 })
-	warm.stop.Store(true)
-	warm.done.Wait()
-	fds, mem := s.fds(), s.rss(t)
-	l := startTraffic(s.addr, 32)
-	s.until("all are sent", func() bool { return l.n.Load() > n || len(l.failed) > 0 })
-	l.stop.Store(true)
-	l.done.Wait()
-	if len(l.failed) > 0 {
-		t.Errorf("%d requests failed: %v", len(l.failed), l.failed)
+// Masters take turns on one socket, as a service that is restarted: what one
+// has not accepted is the next one's, so that no client notices anything.
+func TestMastersInTurnUnderLoadFailNoRequest(t *testing.T) {
+	dir := t.TempDir()
+	f, path := listening(t, "unix", filepath.Join(dir, "s"))
+	journal := filepath.Join(dir, "journal")
+	next := func() *server {
+		return startInherited(t, []*os.File{f}, "scgi", journal, "--set", "Pool.MaxWorkers=4")
 	}
-	s.until("the descriptors are closed", func() bool { return s.fds() <= fds })
-	for _, pid := range s.workers() {
-		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if strings.Contains(string(stat), ") Z ") {
-			t.Errorf("a zombie is left: %s", stat)
+	s := next()
+	l := startTraffic(path, 32)
+	all, turns := 0, 3*soak()
+	for range turns {
+		// Not before it has work: half of the requests of a turn, at least.
+		before := l.n.Load()
+		s.until("there is load", func() bool { return l.n.Load() > before+200 })
+		s.cmd.Process.Signal(unix.SIGTERM)
+		if err := s.wait(); err != nil {
+			t.Error(err)
 		}
-	}
-	after := s.rss(t)
-	t.Logf("%d requests: %d descriptors before, %d after; %d KiB before, %d after", len(l.good), fds, s.fds(), mem, after)
-	if after > mem+4096 {
-		t.Errorf("the master has grown from %d to %d KiB", mem, after)
-	}
-}
-
-func (s *server) fds() int {
-	entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
-	return len(entries)
-}
-
-// rss is the master's resident memory in KiB.
-func (s *server) rss(t *testing.T) int {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.SplitSeq(string(text), "\n") {
-		if v, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			n, _ := strconv.Atoi(strings.Fields(v)[0])
-			return n
+		served, lost, refused := s.counted()
+		if all += served; lost+refused != 0 {
+			t.Errorf("%d served, %d lost, %d refused", served, lost, refused)
 		}
+		s = next()
 	}
-	t.Fatal("no VmRSS")
-	return 0
+	executed := l.end(t, journal)
+	s.cmd.Process.Signal(unix.SIGTERM)
+	s.wait()
+	served, _, _ := s.counted()
+	l.judge(t, executed)
+	if len(l.failed) > 0 || all+served != len(l.good) {
+		t.Errorf("%d failed; clients saw %d answers, the masters %d", len(l.failed), len(l.good), all+served)
+	}
+	t.Logf("%d SIGTERMs to masters: %d requests answered, %d failed", turns, len(l.good), len(l.failed))
 }
