@@ -113,7 +113,13 @@ func begin(t *testing.T, mode string, edit func(*Settings)) *rig {
 
 func (r *rig) start(set Settings, listeners ...Listener) {
 	r.t.Helper()
-	m, err := New(set, listeners, r.notes, slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	r.startWith(set, slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})), listeners...)
+}
+
+// startWith is start with a log of the test's own.
+func (r *rig) startWith(set Settings, log *slog.Logger, listeners ...Listener) {
+	r.t.Helper()
+	m, err := New(set, listeners, r.notes, log)
 	if err != nil {
 		r.t.Fatal(err)
 	}

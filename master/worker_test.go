@@ -302,6 +302,11 @@ func obeyOrder(order string, req *scgi.Request, p link.Packet) string {
 			return "non-blocking"
 		}
 		return "blocking"
+	case "delay":
+		if on, err := unix.GetsockoptInt(p.FD, unix.IPPROTO_TCP, unix.TCP_NODELAY); err != nil || on == 0 {
+			return fmt.Sprint("some ", err)
+		}
+		return "none"
 	case "conn":
 		return strconv.FormatUint(p.ID, 10)
 	case "length":
