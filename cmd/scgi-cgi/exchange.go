@@ -29,6 +29,7 @@ type exchange struct {
 	conn   *worker.Conn
 	raw    syscall.RawConn // of conn
 	method string
+	site   string // for a Location; "" leaves it as it is
 	script script
 	prog   *program
 
@@ -48,6 +49,9 @@ func (x *exchange) answer() error {
 		return x.badRequest(err)
 	}
 	x.method = q.Header.Get("REQUEST_METHOD")
+	if x.server.absolute {
+		x.site = siteURL(q.Header)
+	}
 	if x.script, err = x.server.find(q.Header); err != nil {
 		return x.refused(err)
 	}
@@ -119,7 +123,7 @@ func (x *exchange) relay() error {
 	if err != nil {
 		return err
 	}
-	h, err := parseHead(b[:end])
+	h, err := parseHead(b[:end], x.site)
 	if err != nil {
 		return err
 	}

@@ -51,15 +51,16 @@ func headEnd(b []byte, from int) int {
 //
 // Status is always there. The one exception is a Location that begins with a
 // slash and came without Status, RFC 3875's local redirect: to say 302 there
-// would take from the web server the choice that is its own.
+// would take from the web server the choice that is its own. With a site (see
+// siteURL) that choice is taken: every Location becomes a whole URL.
 //
 // Connection, Keep-Alive and Transfer-Encoding are left out: they are between
 // the web server and its client.
 //
 // An empty header, a line without colon, a folded line (RFC 3875, 6.3), a NUL
 // or CR inside, two Status fields and a status below 200 are errors.
-func parseHead(b []byte) (head, error) {
-	p := headParser{out: make([]byte, 0, len(b)+32)}
+func parseHead(b []byte, site string) (head, error) {
+	p := headParser{site: site, out: make([]byte, 0, len(b)+32)}
 	for first := true; ; first = false {
 		var line []byte
 		line, b, _ = bytes.Cut(b, []byte("\n"))
@@ -74,6 +75,7 @@ func parseHead(b []byte) (head, error) {
 }
 
 type headParser struct {
+	site     string // "" leaves a Location as it is
 	out      []byte // the fields that are passed on
 	line     bool   // the status is that of a first line HTTP/1.x
 	field    bool   // there was a Status
@@ -103,6 +105,7 @@ func (p *headParser) add(line []byte, first bool) (err error) {
 	case "connection", "keep-alive", "proxy-connection", "transfer-encoding":
 		return nil
 	case "location":
+		value = whole(p.site, value)
 		p.location = value
 	}
 	p.out = append(p.out, name...)

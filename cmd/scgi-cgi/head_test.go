@@ -56,7 +56,7 @@ func TestHeads(t *testing.T) {
 		if end := headEnd([]byte(test.in+"body\n\n"), 0); end != len(test.in) {
 			t.Errorf("%q: the body begins at %d, want %d", test.in, end, len(test.in))
 		}
-		h, err := parseHead([]byte(test.in))
+		h, err := parseHead([]byte(test.in), "")
 		switch {
 		case test.code == 0 && (err == nil || !strings.Contains(err.Error(), test.out)):
 			t.Errorf("%q: got %q, %v; want error %q", test.in, h.text, err, test.out)
@@ -104,7 +104,7 @@ func FuzzParseHead(f *testing.F) {
 				t.Fatalf("%q: another end from %d on", in, from)
 			}
 		}
-		h, err := parseHead(in[:end])
+		h, err := parseHead(in[:end], "")
 		if err != nil {
 			return
 		}

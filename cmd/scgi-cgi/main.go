@@ -33,6 +33,7 @@ type options struct {
 	env           []string
 	passEnv       []string
 	authorization bool
+	absolute      bool
 }
 
 func main() {
@@ -69,6 +70,7 @@ it by .. or by a symbolic link, is refused; so is an absolute link.`,
 	f.StringArrayVar(&o.env, "env", nil, "set a variable for the programs (`NAME=VALUE`, repeatable)")
 	f.StringArrayVar(&o.passEnv, "pass-env", nil, "pass a variable of the worker's on (`NAME`, repeatable)")
 	f.BoolVar(&o.authorization, "pass-authorization", false, "let programs see HTTP_AUTHORIZATION")
+	f.BoolVar(&o.absolute, "absolute-redirects", false, "make every Location a whole URL, and so a redirect by the client")
 	return c
 }
 

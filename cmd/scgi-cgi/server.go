@@ -23,7 +23,9 @@ type server struct {
 	env   *environment
 	watch *watcher
 	null  int // /dev/null, for reading
-	log   *log.Logger
+	// absolute has every Location sent as a whole URL.
+	absolute bool
+	log      *log.Logger
 
 	busy  sync.WaitGroup // connections
 	later sync.WaitGroup // programs that were ended and are not reaped yet
@@ -31,7 +33,7 @@ type server struct {
 
 // newServer makes a server of what the command line says.
 func newServer(o *options, args []string, logger *log.Logger) (*server, error) {
-	s := &server{env: newEnvironment(o.pairs(), o.authorization), log: logger}
+	s := &server{env: newEnvironment(o.pairs(), o.authorization), absolute: o.absolute, log: logger}
 	var err error
 	if o.root != "" {
 		r, rerr := openRoot(o.root, o.index)

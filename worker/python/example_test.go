@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -115,6 +117,27 @@ func TestOnlyTheStandardLibrary(t *testing.T) {
 				if !strings.Contains(standard, " "+word+" ") {
 					t.Errorf("%s: %s", name, line)
 				}
+			}
+		}
+	}
+}
+
+// What is promised is Python 3.9, whatever runs the tests: its grammar, and none
+// of the library's later names.
+func TestNothingNewerThanPython39(t *testing.T) {
+	for _, name := range []string{"scgi_wsgi.py", "plain_worker.py", "demo.py"} {
+		check := "import ast; ast.parse(open(" + strconv.Quote(name) + ").read(), feature_version=(3, 9))"
+		if out, err := exec.Command(python(t), "-c", check).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, later := range []string{"ExceptionGroup", "tomllib", "add_note", "zip(strict", "pairwise", "TaskGroup",
+			"sys.exception(", "batched", "hashlib.file_digest", "datetime.UTC", "int.bit_count", "aiter(", "anext("} {
+			if strings.Contains(string(text), later) {
+				t.Errorf("%s: %s came after Python 3.9", name, later)
 			}
 		}
 	}
