@@ -61,6 +61,7 @@ func openBus(conf *config.Config, m *master.Master, access control.Access, adhoc
 	front := bus.New(bus.Options{
 		Pool: m.Passive(), Access: access, Name: conf.Name, Version: version, Address: address,
 		Report: func(err error) { log.Info("not on the bus", "err", err) },
+		Log:    func(format string, args ...any) { log.Info(fmt.Sprintf(format, args...)) },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

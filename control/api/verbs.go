@@ -2,9 +2,6 @@ package api
 
 import (
 	"context"
-	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -79,42 +76,11 @@ func (s *Server) serveVerb(c *call, v *control.Verb) error {
 	if err != nil {
 		return err
 	}
-	result, err := s.call(c.r.Context(), v, c.who, args)
+	result, err := v.Order(c.r.Context(), s.pool, args, "control", c.who, s.log)
 	if err != nil {
 		return err
 	}
 	return c.reply(emptyForNil(result))
-}
-
-// call calls v, and logs it if it changes anything.
-func (s *Server) call(ctx context.Context, v *control.Verb, who control.Caller, args control.Args) (any, error) {
-	changes := v.Level == control.LevelChange && !(v.Reads && len(args) == 0)
-	if !changes {
-		return v.Call(ctx, s.pool, args)
-	}
-	// Before it is done: a stop may leave no time after.
-	s.log("control: uid %d (pid %d) asks to %s%s", who.UID, who.PID, v.Doing, argText(args))
-	result, err := v.Call(ctx, s.pool, args)
-	if err != nil {
-		s.log("control: cannot %s for uid %d (pid %d): %v", v.Doing, who.UID, who.PID, err)
-	}
-	return result, err
-}
-
-// argText is the arguments in order, for a log line.
-func argText(args control.Args) string {
-	var all []string
-	for name, value := range args {
-		if text, ok := value.(string); ok {
-			value = fmt.Sprintf("%q", text)
-		}
-		all = append(all, fmt.Sprintf("%s=%v", name, value))
-	}
-	if len(all) == 0 {
-		return ""
-	}
-	slices.Sort(all)
-	return ": " + strings.Join(all, " ")
 }
 
 // emptyForNil makes the reply of a verb that returns nothing an object.

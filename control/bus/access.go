@@ -25,12 +25,12 @@ const (
 	asksUserMax = 4
 )
 
-// mayChange returns nil if the caller may do what v does. Whatever is unclear
+// mayChange returns the caller if it may do what v does. Whatever is unclear
 // is a refusal.
-func (s *session) mayChange(c *call, v *control.Verb) error {
+func (s *session) mayChange(c *call, v *control.Verb) (control.Caller, error) {
 	who, err := s.caller(c.sender)
 	if err != nil {
-		return control.Errorf(control.CodeDenied, "cannot %s: cannot tell who asks: %v", v.Doing, err)
+		return who, control.Errorf(control.CodeDenied, "cannot %s: cannot tell who asks: %v", v.Doing, err)
 	}
 	access := s.f.o.Access
 	level := access.Level(who)
@@ -39,18 +39,18 @@ func (s *session) mayChange(c *call, v *control.Verb) error {
 	own := who.UID == access.OwnUID
 	switch {
 	case s.f.o.Session && !own:
-		return denied
+		return who, denied
 	case level >= v.Level:
-		return nil
+		return who, nil
 	case s.f.o.Session || own:
 		// Polkit is not asked: an application that runs as the pool's user
 		// shall not steer its own server, not even by a rule.
-		return denied
+		return who, denied
 	}
 	if !s.polkit(c, v, who) {
-		return denied
+		return who, denied
 	}
-	return nil
+	return who, nil
 }
 
 // caller asks the bus who a sender is. Its answer is what the kernel said when

@@ -6,7 +6,8 @@
 // the pool that it last announced; the pool itself belongs to the master.
 // Package bus is no policy: who may connect and own names is the bus's to say
 // (units/org.scgid1.conf), who may change something control.Access and polkit.
-// It writes no log: what goes wrong is handed to Options.Report.
+// It writes no log: what goes wrong is handed to Options.Report, and who changed
+// what to Options.Log.
 package bus
 
 import (
@@ -35,6 +36,10 @@ type Options struct {
 	Session bool
 
 	Report func(error) // of each new reason why there is no bus; may be nil
+
+	// Log takes a line for each change, with who made it. It must not block,
+	// and may be nil.
+	Log func(format string, args ...any)
 }
 
 // A Front is the pool on the bus.
@@ -52,6 +57,9 @@ type Front struct {
 // New makes a Front. It does nothing until Run.
 func New(o Options) *Front {
 	o.Session = o.Session || o.Address == sessionWord
+	if o.Log == nil {
+		o.Log = func(string, ...any) {}
+	}
 	return &Front{o: o, clock: systemClock{}, uid: os.Geteuid(), dial: dial, typing: polkitLimit, said: map[string]bool{}}
 }
 

@@ -54,7 +54,8 @@ func (s *session) do(c *call, v *control.Verb, named map[string]any) (any, error
 	if err != nil {
 		return nil, err
 	}
-	if err := s.mayChange(c, v); err != nil {
+	who, err := s.mayChange(c, v)
+	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := s.calls, context.CancelFunc(func() {})
@@ -62,7 +63,7 @@ func (s *session) do(c *call, v *control.Verb, named map[string]any) (any, error
 		ctx, cancel = context.WithTimeout(ctx, verbLimit)
 	}
 	defer cancel()
-	return v.Call(ctx, s.f.o.Pool, args)
+	return v.Order(ctx, s.f.o.Pool, args, "bus", who, s.f.o.Log)
 }
 
 // scaleArgs leaves out what is -1. Other negative numbers go on, to be
