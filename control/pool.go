@@ -115,8 +115,9 @@ type Metrics struct {
 	Accepted uint64
 	// Outcomes of accepted connections by name: each ends in exactly one.
 	Outcomes map[string]uint64
-	Classes  [6]uint64 // replies by status class, as told by workers; 0 is not told
-	Retried  uint64    // requests passed on once more
+	Refusals map[string]uint64 // replies of 503 by reason: no worker in time, or none starts, or a stop
+	Classes  [6]uint64         // replies by status class, as told by workers; 0 is not told
+	Retried  uint64            // requests passed on once more
 	Orphans  uint64
 	Violate  uint64
 	Busy     time.Duration // sum over requests of the time at a worker

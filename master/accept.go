@@ -14,6 +14,8 @@ type Listener struct {
 	FD   int
 	Unix bool
 
+	Inherited bool // it is the service manager's, and was handed over
+
 	// Backlog reads how many connections wait in the kernel, and its limit.
 	// It may be nil. It is not called by the loop.
 	Backlog func() (n, limit int, err error)

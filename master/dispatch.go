@@ -32,7 +32,7 @@ func (l *loop) hand(c *conn) {
 		return
 	}
 	if l.hopeless() {
-		l.turnAway(c)
+		l.refuse(c, notStarted)
 		return
 	}
 	c.state = waiting
@@ -44,12 +44,6 @@ func (l *loop) hand(c *conn) {
 // being left to fill the backlog.
 func (l *loop) hopeless() bool {
 	return l.failures >= 3 && l.in[ready] == 0 && l.now-l.lastReady >= hopelessAfter && l.waiting.len >= l.queueMax()
-}
-
-// turnAway refuses a request for which there is no worker.
-func (l *loop) turnAway(c *conn) {
-	l.count.Refused++
-	l.answer(c, 503)
 }
 
 // feed passes on what waits, as far as workers have places.

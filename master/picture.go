@@ -95,8 +95,7 @@ func (w *worker) oldest() *conn {
 	return oldest
 }
 
-// requestList is every request in progress, oldest at work first, then those
-// that wait.
+// requestList is every request in progress, those at work first.
 func (l *loop) requestList() []control.Request {
 	all := []control.Request{}
 	for _, w := range l.workers {
@@ -134,7 +133,7 @@ func (l *loop) metrics() control.Metrics {
 			"served": c.Served, "lost": c.Lost, "refused": c.Refused, "client_gone": c.ClientGone, "empty": c.Empty,
 			"malformed": c.Malformed, "too_large": c.TooLarge, "timeout": c.Timeouts,
 		},
-		Classes: c.Codes, Retried: c.Retried + c.TakenBack, Orphans: c.Orphans, Violate: c.Violations,
+		Refusals: byReason(c.Refusals), Classes: c.Codes, Retried: c.Retried + c.TakenBack, Orphans: c.Orphans, Violate: c.Violations,
 		Busy: l.service.Sum, Queued: l.queued, Service: l.service,
 	}
 }

@@ -1,10 +1,12 @@
 package master
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,19 +79,27 @@ func (m *Master) Workers(ctx context.Context) ([]control.Worker, error) {
 		u := process.Usage(all[i].PID)
 		all[i].CPUSeconds, all[i].MemoryBytes = u.CPU.Seconds(), u.Memory
 	}
+	slices.SortFunc(all, func(a, b control.Worker) int { return cmp.Compare(a.ID, b.ID) })
 	return all, err
 }
 
-// Requests lists the requests at work and waiting.
+// Requests lists the requests at work, the one accepted first before others,
+// and then those that wait, in their order.
 func (m *Master) Requests(ctx context.Context) ([]control.Request, error) {
-	return ask(ctx, m, func(l *loop) ([]control.Request, error) { return l.requestList(), nil })
+	all, err := ask(ctx, m, func(l *loop) ([]control.Request, error) { return l.requestList(), nil })
+	atWork := all
+	if i := slices.IndexFunc(all, func(r control.Request) bool { return r.State != control.RequestActive }); i >= 0 {
+		atWork = all[:i]
+	}
+	slices.SortFunc(atWork, func(a, b control.Request) int { return cmp.Compare(b.AgeSeconds, a.AgeSeconds) })
+	return all, err
 }
 
 // Config returns the configuration in effect; limits that were set at run time
-// are shown as such.
+// and sockets that were handed over are shown as such.
 func (m *Master) Config(ctx context.Context) ([]control.Setting, error) {
 	return ask(ctx, m, func(l *loop) ([]control.Setting, error) {
-		all := append([]control.Setting{}, l.set.Effective...)
+		all := l.listening(slices.Clone(l.set.Effective))
 		now := map[string][2]int{
 			"MinWorkers": {l.set.Limits.MinWorkers, l.configured.MinWorkers}, "MaxWorkers": {l.set.Limits.MaxWorkers, l.configured.MaxWorkers},
 			"MinIdle": {l.set.Limits.MinIdle, l.configured.MinIdle}, "MaxIdle": {l.set.Limits.MaxIdle, l.configured.MaxIdle},
@@ -133,7 +143,7 @@ func (m *Master) Pause(ctx context.Context, limit time.Duration) error {
 
 // Resume ends a pause.
 func (m *Master) Resume(ctx context.Context) error {
-	return order(ctx, m, func(l *loop) error { l.resume(); return nil })
+	return order(ctx, m, (*loop).resumeAsked)
 }
 
 // Stop begins the orderly exit and waits until it is complete.

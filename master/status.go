@@ -12,7 +12,7 @@ type Counters struct {
 	Accepted   uint64
 	Served     uint64 // its worker said DONE
 	Lost       uint64 // its worker died with it, after reading
-	Refused    uint64 // answered with 503
+	Refused    uint64 // answered with 503, see Refusals
 	ClientGone uint64 // left while it waited
 	Empty      uint64 // closed with nothing sent
 	Malformed  uint64 // answered with 400 or 411
@@ -28,6 +28,8 @@ type Counters struct {
 	Killed       uint64
 	Violations   uint64 // of the protocol, by workers
 	Orphans      uint64 // children of workers that we reaped
+
+	Refusals [refusals]uint64 // by reason
 
 	Codes [6]uint64 // replies by class, as told by workers; 0 is not told
 }

@@ -47,6 +47,15 @@ func (l *loop) pause(limit time.Duration) error {
 	return nil
 }
 
+// resumeAsked ends a pause for an operator.
+func (l *loop) resumeAsked() error {
+	if l.stage != serving {
+		return control.Errorf(control.CodeState, "cannot resume the intake: the pool is stopping")
+	}
+	l.resume()
+	return nil
+}
+
 // resume ends a pause; without one it does nothing.
 func (l *loop) resume() {
 	l.resumeAt = 0

@@ -71,11 +71,10 @@ func (l *loop) harden() {
 // turnAwayAll ends all connections that no worker has.
 func (l *loop) turnAwayAll() {
 	for l.waiting.first != nil {
-		l.turnAway(l.waiting.first.of)
+		l.refuse(l.waiting.first.of, stopping)
 	}
 	for l.parked.first != nil {
-		l.count.Refused++
-		l.answer(l.parked.first.of, 503)
+		l.refuse(l.parked.first.of, stopping)
 	}
 }
 

@@ -88,7 +88,7 @@ func (l *loop) expireConns() {
 		l.answer(c, 408)
 	}
 	for c := l.waiting.due(l.now); c != nil; c = l.waiting.due(l.now) {
-		l.turnAway(c)
+		l.refuse(c, tooLate)
 	}
 	for c := l.ending.due(l.now); c != nil; c = l.ending.due(l.now) {
 		l.drop(c)

@@ -89,9 +89,9 @@ func (d *doctor) checkWorkers(context.Context) {
 	now := fmt.Sprintf("%d idle, %d busy, %d starting", s.Workers.Idle, s.Workers.Busy, s.Workers.Starting)
 	switch {
 	case s.State == control.Failing:
-		d.add(bad, what, "the application does not start: "+failures(s.Starts), logHint(d.name))
+		d.add(bad, what, "the application does not start: "+failures(s.Starts), d.logHint(d.target, d.name))
 	case s.Starts.FailuresInRow > 0:
-		d.add(notable, what, now+"; new ones do not start: "+failures(s.Starts), logHint(d.name))
+		d.add(notable, what, now+"; new ones do not start: "+failures(s.Starts), d.logHint(d.target, d.name))
 	case s.Workers.Total == 0 && s.Limits.MinWorkers > 0 && s.State == control.Running:
 		d.add(notable, what, "none is running at this moment; "+all, "scgictl events "+d.name)
 	case s.Starts.Failed > 0:
@@ -143,7 +143,7 @@ func (d *doctor) judgeReply(asked string, code int, took timing, got int64, err 
 	case code == http.StatusServiceUnavailable:
 		d.add(bad, what, answer+": the pool refuses, or the application does", "scgictl explain "+d.name)
 	case code >= 500:
-		d.add(bad, what, answer+": the application fails", logHint(d.name))
+		d.add(bad, what, answer+": the application fails", d.logHint(d.target, d.name))
 	case code >= 400:
 		d.add(notable, what, answer, "--uri names a path that the application knows")
 	case took.Whole > time.Second:

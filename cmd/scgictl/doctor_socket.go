@@ -18,6 +18,10 @@ const socketCheck = "socket"
 
 // checkSockets looks at each listener as the web server will.
 func (d *doctor) checkSockets(ctx context.Context) {
+	if len(d.where) == 0 && d.status != nil {
+		d.add(skipped, socketCheck, "the master does not tell you where the pool listens", "")
+		return
+	}
 	if len(d.where) == 0 {
 		d.add(bad, socketCheck, "nothing says where the pool listens",
 			"systemctl enable --now scgid@"+d.name+".socket, or set [Pool] Listen= in its configuration")

@@ -96,8 +96,8 @@ func TestDoctorFindsADirectoryThatTheWebServerMayNotSearch(t *testing.T) {
 func TestDoctorFindsAnApplicationThatDoesNotStart(t *testing.T) {
 	needsRoot(t)
 	s := newSite(t, "no module named \\x1b[2Jwiki", "ListenMode=0666\n[Queue]\nTimeoutSec=500ms", failing)
-	s.finds([]string{"workers", "request"}, "the application does not start: ", "journalctl")
-	s.finds([]string{"workers", "request"}, "last: no module named ", "journalctl")
+	s.finds([]string{"workers", "request"}, "the application does not start: ", "which is scgid's standard error")
+	s.finds([]string{"workers", "request"}, "last: no module named ", "which is scgid's standard error")
 	if out, _, _ := ctlRun(t, "doctor", "--config", s.conf, "--timeout", "1s"); strings.ContainsRune(out, 0x1b) {
 		t.Errorf("an escape sequence came through: %q", out)
 	}
@@ -106,7 +106,7 @@ func TestDoctorFindsAnApplicationThatDoesNotStart(t *testing.T) {
 func TestDoctorFindsAnApplicationThatFails(t *testing.T) {
 	needsRoot(t)
 	s := newSite(t, "good", "ListenMode=0666", serving)
-	s.finds([]string{"request"}, "GET /fail: 500", "journalctl", "--uri", "/fail")
+	s.finds([]string{"request"}, "GET /fail: 500", "which is scgid's standard error", "--uri", "/fail")
 }
 
 func TestDoctorAndExplainFindAFullBacklog(t *testing.T) {

@@ -65,8 +65,12 @@ func (c *ctl) following(t *target) func() error {
 }
 
 func (s *screen) event(e *control.Event) {
-	s.line(span{dim, e.Time.Local().Format("15:04:05.000")}, "  ",
-		span{eventStyle(e.Kind), fmt.Sprintf("%-15s", e.Kind)}, "  ", eventText(e))
+	when, text := span{dim, e.Time.Local().Format("15:04:05.000")}, eventText(e)
+	if text == "" { // no blanks at the end of the line
+		s.line(when, "  ", span{eventStyle(e.Kind), e.Kind})
+		return
+	}
+	s.line(when, "  ", span{eventStyle(e.Kind), fmt.Sprintf("%-15s", e.Kind)}, "  ", text)
 }
 
 func eventStyle(kind string) style {

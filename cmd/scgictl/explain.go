@@ -34,6 +34,7 @@ goes on.`,
 			if err != nil {
 				return err
 			}
+			r.log = c.logHint(t, r.status.Name)
 			x := explanation{r.status.Name, r.status.State, r.status.Queue.Waiting, r.why()}
 			return c.show(x, func(s *screen) { s.reasons(x.Reasons) })
 		},

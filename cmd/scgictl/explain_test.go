@@ -95,7 +95,8 @@ var whyTests = []struct {
 func TestExplainNamesTheCause(t *testing.T) {
 	for _, tt := range whyTests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := reading{as: "wiki", status: tt.status, requests: tt.requests, refused: tt.refused, over: time.Second}.why()
+			got := reading{as: "wiki", status: tt.status, requests: tt.requests, refused: tt.refused, over: time.Second,
+				log: "journalctl -u scgid@wiki"}.why()
 			if len(got) != len(tt.want) {
 				t.Fatalf("%d reasons, want %d: %+v", len(got), len(tt.want), got)
 			}

@@ -26,6 +26,7 @@ type reading struct {
 	requests []control.Request
 	refused  uint64        // requests that were refused within over
 	over     time.Duration // 0: nobody looked
+	log      string        // where the application's own words are
 }
 
 // A reason is why requests wait, or are refused, or that they are not.
@@ -58,9 +59,9 @@ func (r reading) startFails() []reason {
 		return nil
 	}
 	if r.status.State == control.Failing {
-		return []reason{{bad, "start-failing", "the application does not start: " + failures(st), logHint(r.status.Name)}}
+		return []reason{{bad, "start-failing", "the application does not start: " + failures(st), r.log}}
 	}
-	return []reason{{notable, "start-failing", "new workers do not start, those that run serve: " + failures(st), logHint(r.status.Name)}}
+	return []reason{{notable, "start-failing", "new workers do not start, those that run serve: " + failures(st), r.log}}
 }
 
 // failures says how starts went.
@@ -78,8 +79,16 @@ func failures(st control.StartCounts) string {
 	return text
 }
 
-func logHint(pool string) string {
-	return "the application's own words are in the log: journalctl -u scgid@" + pool
+// logHint says where the log of a pool is; t may be nil.
+func (c *ctl) logHint(t *target, pool string) string {
+	const text = "the application's own words are in the log"
+	switch {
+	case !c.underSystemd():
+		return text + ", which is scgid's standard error"
+	case t != nil && t.user:
+		return text + ": journalctl --user -u scgid@" + pool
+	}
+	return text + ": journalctl -u scgid@" + pool
 }
 
 func (r reading) stopping() []reason {

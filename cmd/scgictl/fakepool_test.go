@@ -283,11 +283,13 @@ func (p *memPool) Pause(_ context.Context, limit time.Duration) error {
 func (p *memPool) Resume(context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.st.State != control.Paused {
-		return control.Errorf(control.CodeState, "cannot resume the intake: it is not paused")
+	if p.st.State == control.Draining {
+		return control.Errorf(control.CodeState, "cannot resume the intake: the pool is stopping")
 	}
-	p.st.ResumesIn = 0
-	p.setState(control.Running)
+	if p.st.State == control.Paused {
+		p.st.ResumesIn = 0
+		p.setState(control.Running)
+	}
 	return nil
 }
 

@@ -18,6 +18,7 @@ type target struct {
 	*api.Client
 	name string // as its socket's directory; with --socket maybe empty
 	unit string // of systemd, for a pool of the system; else empty
+	user bool   // it is a user's own
 }
 
 // String is what to call the pool in a sentence.
@@ -140,7 +141,7 @@ func (c *ctl) target(verb, name string) (*target, error) {
 }
 
 func targetOf(f api.Found) *target {
-	t := &target{Client: api.NewClient(f.Socket), name: f.Name}
+	t := &target{Client: api.NewClient(f.Socket), name: f.Name, user: f.User}
 	if !f.User {
 		t.unit = "scgid@" + f.Name + ".service"
 	}
@@ -160,8 +161,12 @@ func targetAt(socket string) *target {
 // notRunning is the error where no pool is found.
 func (c *ctl) notRunning(name string, found []api.Found) error {
 	if name == "" {
+		start := "scgid serve NAME"
+		if c.underSystemd() {
+			start = "systemctl start scgid@NAME.socket"
+		}
 		return control.Errorf(control.CodeNotRunning, "no pool runs here").
-			WithHint("systemctl start scgid@NAME.socket, or scgid run -- COMMAND")
+			WithHint("%s, or scgid run -- COMMAND", start)
 	}
 	e := control.Errorf(control.CodeNotRunning, "%s is not running", name)
 	if len(found) > 0 {

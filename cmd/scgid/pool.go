@@ -74,7 +74,7 @@ func closeAll(sockets []*activation.Socket, log logger) {
 func listeners(sockets []*activation.Socket) []master.Listener {
 	var all []master.Listener
 	for _, s := range sockets {
-		all = append(all, master.Listener{Name: s.Name(), Addr: s.Addr(), FD: s.FD(), Unix: s.Unix(), Backlog: s.Backlog})
+		all = append(all, master.Listener{Name: s.Name(), Addr: s.Addr(), FD: s.FD(), Unix: s.Unix(), Inherited: s.Inherited(), Backlog: s.Backlog})
 	}
 	return all
 }

@@ -71,7 +71,8 @@ func poolName(command string) string {
 // runSockets opens what --listen or Listen= names, or takes what was handed
 // over, or opens the default.
 func runSockets(conf *config.Config, listen []string) ([]*activation.Socket, error) {
-	if len(listen) == 0 {
+	given := len(listen) > 0
+	if !given {
 		inherited, _, err := activation.Inherited()
 		if err != nil || len(inherited) > 0 {
 			return inherited, err
@@ -95,6 +96,7 @@ func runSockets(conf *config.Config, listen []string) ([]*activation.Socket, err
 			listen[i] = abs
 		}
 	}
+	conf.ListenOn(listen, given)
 	return activation.OpenAll(listen, activation.Options{Mode: conf.Pool.ListenMode})
 }
 

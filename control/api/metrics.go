@@ -76,6 +76,7 @@ var (
 	descBusy      = desc("busy_seconds_total", "Time that requests spent at workers.")
 	descAccepted  = desc("accepted_total", "Connections that the master accepted.")
 	descConns     = desc("connections_total", "Connections that ended, by outcome.", "outcome")
+	descRefusals  = desc("refusals_total", "Connections that were answered with 503, by reason.", "reason")
 	descActive    = desc("requests_active", "Requests at workers now.")
 	descReplies   = desc("replies_total", "Replies by status class, as workers told it.", "class")
 	descRetried   = desc("retried_total", "Requests given to another worker because the first had not read them.")
@@ -107,7 +108,7 @@ type collector struct {
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descUp, descInfo, descState, descStart, descGen, descWorkers, descLimit, descSaturated, descBusy, descAccepted,
-		descConns, descActive, descReplies, descRetried, descQueueTime, descService, descWaiting, descOldest, descQueueMax,
+		descConns, descRefusals, descActive, descReplies, descRetried, descQueueTime, descService, descWaiting, descOldest, descQueueMax,
 		descParked, descBacklog, descBackMax, descStarts, descFailures, descExits, descOrphans, descViolate, descMemory, descCPU,
 	} {
 		to <- d
@@ -129,6 +130,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 
 	out.count(descAccepted, float64(m.Accepted))
 	out.counts(descConns, m.Outcomes)
+	out.counts(descRefusals, m.Refusals)
 	out.count(descRetried, float64(m.Retried))
 	out.count(descOrphans, float64(m.Orphans))
 	out.count(descViolate, float64(m.Violate))

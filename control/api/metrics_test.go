@@ -22,7 +22,8 @@ func busy(p *memPool) {
 	p.status.Starts = control.StartCounts{Total: 12, Failed: 2}
 	p.exits = map[string]uint64{"retired": 4, "exit 1": 1}
 	p.metrics = control.Metrics{Accepted: 100, Outcomes: map[string]uint64{"served": 90, "refused": 10},
-		Classes: [6]uint64{1, 0, 80, 5, 3, 1}, Retried: 2, Busy: 1500 * time.Millisecond, CPU: 250 * time.Millisecond, Memory: 1 << 20}
+		Refusals: map[string]uint64{"timeout": 9, "failing": 1},
+		Classes:  [6]uint64{1, 0, 80, 5, 3, 1}, Retried: 2, Busy: 1500 * time.Millisecond, CPU: 250 * time.Millisecond, Memory: 1 << 20}
 	p.metrics.Service.Add(200 * time.Microsecond)
 	p.metrics.Service.Add(2 * time.Millisecond)
 	p.metrics.Service.Add(24 * time.Hour)
@@ -71,6 +72,7 @@ func TestMetricsTellTheSnapshotReadOnce(t *testing.T) {
 		`scgid_up 1.0`, `scgid_info{name="wiki",version="1.2"} 1.0`, `scgid_state{state="running"} 1.0`, `scgid_state{state="failing"} 0.0`,
 		`scgid_workers{state="idle"} 2.0`, `scgid_worker_limit{limit="max_idle"} 4.0`, `scgid_busy_seconds_total 1.5`,
 		`scgid_accepted_total 100.0`, `scgid_connections_total{outcome="served"} 90.0`, `scgid_connections_total{outcome="refused"} 10.0`,
+		`scgid_refusals_total{reason="timeout"} 9.0`, `scgid_refusals_total{reason="failing"} 1.0`,
 		`scgid_replies_total{class="unknown"} 1.0`, `scgid_replies_total{class="2xx"} 80.0`, `scgid_replies_total{class="5xx"} 1.0`,
 		`scgid_retried_total 2.0`, `scgid_queue_limit 8.0`, `scgid_worker_starts_total 12.0`, `scgid_worker_start_failures_total 2.0`,
 		`scgid_worker_exits_total{reason="exit 1"} 1.0`, `scgid_memory_bytes 1.048576e+06`, `scgid_cpu_seconds_total 0.25`,
@@ -176,7 +178,7 @@ func TestMetricsAreValidOpenMetrics(t *testing.T) {
 		}
 		samples[key] = true
 	}
-	if len(families) < 29 {
+	if len(families) < 30 {
 		t.Errorf("%d families", len(families))
 	}
 }
