@@ -69,7 +69,7 @@ func (l *loop) newGeneration(set Settings) *generation {
 func (l *loop) keep(set Settings) Settings {
 	now := &l.set
 	set.Name, set.PID, set.Version, set.Build = now.Name, now.PID, now.Version, now.Build
-	set.LogLevel, set.Watchdog, set.Reread = now.LogLevel, now.Watchdog, now.Reread
+	set.LogLevel, set.Journal, set.Watchdog, set.Reread = now.LogLevel, now.Journal, now.Watchdog, now.Reread
 	set.Command = baseCommand(set)
 	return set
 }

@@ -72,7 +72,7 @@ type loop struct {
 	statusAt   Time // the next STATUS= may be sent
 	statusLast statusKey
 	watchdogAt Time // 0 is none
-	warned     struct{ intake, busy, saturated Time }
+	warned     struct{ intake, busy, saturated, journal Time }
 
 	current        *generation // serves
 	previous       *generation // served before, and had been ready; nil without one

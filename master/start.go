@@ -16,6 +16,10 @@ import (
 // startsAtOnce bounds the starts in progress outside the loop.
 const startsAtOnce = 8
 
+// ownStreams is how many workers have a stream of their own in the journal,
+// which takes 4096 from all of its machine. More share the master's.
+const ownStreams = 512
+
 // start begins to start a worker. A goroutine waits for fork and exec and
 // posts what came of it.
 func (l *loop) start() { l.startOf(l.current, nil) }
@@ -34,9 +38,13 @@ func (l *loop) startOf(g *generation, t *trial) *worker {
 		link.EnvProtocol + "=" + strconv.Itoa(link.Protocol),
 		link.EnvPool + "=" + l.set.Name,
 	}
+	journal := ""
+	if l.set.Journal && w.index < ownStreams {
+		journal = l.set.Name + "/w" + strconv.FormatUint(w.id, 10)
+	}
 	box := l.box
 	go func() {
-		b := plan.launch(vars, t)
+		b := plan.launch(vars, journal, t)
 		if !box.post(func(l *loop) { l.started(w, b) }) {
 			b.undo()
 		}
@@ -54,19 +62,20 @@ type birth struct {
 
 // launch starts a worker of the generation with some variables more; it waits
 // for the kernel.
-func (g *generation) launch(vars []string, t *trial) birth {
+func (g *generation) launch(vars []string, journal string, t *trial) birth {
 	c, err := g.place()
 	if err != nil {
 		return birth{err: err}
 	}
 	c.Env = append(c.Env[:len(c.Env):len(c.Env)], vars...)
 	if t != nil {
-		stderr, err := t.tail.pipe(c.Stderr)
+		closeAll, err := t.tap(&c, journal)
 		if err != nil {
 			return birth{dir: c.Dir, err: err}
 		}
-		defer unix.Close(stderr)
-		c.Stderr = stderr
+		defer closeAll()
+	} else {
+		c.Journal = journal
 	}
 	b := launch(c)
 	b.dir = c.Dir
@@ -112,6 +121,9 @@ func (l *loop) started(w *worker, b birth) {
 		return
 	}
 	w.proc, w.link, w.end = b.proc, b.link, b.end
+	if why := w.proc.Unjournaled; why != nil {
+		l.warnOnce(&l.warned.journal, "a worker has no stream of its own in the journal, its lines are among the master's", "worker", w.id, "err", why)
+	}
 	l.emit(control.Event{Kind: control.EventWorkerStarted, Worker: w.id, PID: w.proc.PID})
 	err := l.poll.ctl(unix.EPOLL_CTL_ADD, w.link, unix.EPOLLIN|unix.EPOLLRDHUP, aboutLink, w.index, int32(w.id))
 	w.heard = err == nil

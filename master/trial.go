@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/scgid/scgid/control"
+	"github.com/scgid/scgid/master/process"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,6 +26,32 @@ func (t *trial) tell(err error) {
 	case t.verdict <- err:
 	default:
 	}
+}
+
+// tap puts the tail into the stderr of a command, before its stream in the
+// journal if there is to be one. The caller calls closeAll after the start.
+func (t *trial) tap(c *process.Command, journal string) (closeAll func(), err error) {
+	stream := -1
+	if journal != "" {
+		// Without one it is as it is for others: the master's own.
+		if fd, err := process.JournalStream(journal); err == nil {
+			stream = fd
+			c.Stdout, c.Stderr = fd, fd
+		}
+	}
+	stderr, err := t.tail.pipe(c.Stderr)
+	c.Stderr = stderr
+	closeAll = func() {
+		for _, fd := range [...]int{stream, stderr} {
+			if fd >= 0 {
+				unix.Close(fd)
+			}
+		}
+	}
+	if err != nil {
+		closeAll()
+	}
+	return closeAll, err
 }
 
 // startTrial starts a worker that does not serve until letServe.

@@ -32,7 +32,7 @@ func serve(conf *config.Config, sockets []*activation.Socket, log logger, how ma
 	if err != nil {
 		return err
 	}
-	set.LogLevel = log.level
+	set.LogLevel, set.Journal = log.level, log.journal
 	set.Reread = reread(how.from, conf, sockets)
 	notify := activation.NewNotifier(func(err error) { log.Warn("cannot notify the service manager", "err", err) })
 	defer notify.Close()

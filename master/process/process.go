@@ -26,7 +26,8 @@ type Command struct {
 	Env  []string // the whole environment
 
 	Stdout, Stderr int
-	Link           int // becomes LinkFD in the worker
+	Journal        string // SYSLOG_IDENTIFIER of a stream in the journal to be both of them, see JournalStream; "" is none
+	Link           int    // becomes LinkFD in the worker
 
 	NOFILE         int // RLIMIT_NOFILE, soft and hard; see setrlimit(2)
 	Nice           int // see setpriority(2)
@@ -40,6 +41,8 @@ const LinkFD = 3
 type Process struct {
 	PID int
 	FD  int // its pidfd, close-on-exec; the holder closes it
+
+	Unjournaled error // why there was no stream for Command.Journal, so that it has Stdout and Stderr
 }
 
 // Start runs c in a process group of its own and returns when the kernel has
@@ -52,6 +55,8 @@ func Start(c Command) (Process, error) {
 		return Process{}, os.NewSyscallError("open /dev/null", err)
 	}
 	defer unix.Close(null)
+	c, closeStream, unjournaled := c.withStream()
+	defer closeStream()
 	pidfd := -1
 	pid, err := syscall.ForkExec("/proc/self/exe", trampolineArgs(c), &syscall.ProcAttr{
 		Dir:   c.Dir,
@@ -68,7 +73,7 @@ func Start(c Command) (Process, error) {
 			return Process{}, os.NewSyscallError("pidfd_open", err)
 		}
 	}
-	return Process{PID: pid, FD: pidfd}, nil
+	return Process{PID: pid, FD: pidfd, Unjournaled: unjournaled}, nil
 }
 
 // startError names the part of the command that the kernel refused.

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/journal"
+	"golang.org/x/sys/unix"
+)
+
+// The journal's native protocol, see
+// https://systemd.io/JOURNAL_NATIVE_PROTOCOL. Not by go-systemd's Send: its
+// socket does not block, and while the journal's queue is full it does nothing
+// but try again, at the expense of a processor.
+
+// journalSocket is where the journal takes entries.
+var journalSocket = "/run/systemd/journal/socket"
+
+// A journalWriter sends entries to the journal. It is for several goroutines.
+type journalWriter struct {
+	fd int
+	to unix.SockaddrUnix
+}
+
+// openJournal says whether stderr is the journal, and if so returns a way to
+// it that keeps fields apart; nil if there is none.
+func openJournal() (w *journalWriter, isJournal bool) {
+	isJournal, err := journal.StderrIsJournalStream()
+	if err != nil || !isJournal {
+		return nil, false
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, true
+	}
+	// Not connected: the path may be another socket's one day.
+	return &journalWriter{fd, unix.SockaddrUnix{Name: journalSocket}}, true
+}
+
+// send sends one entry; it waits while the journal's queue is full. One too
+// large for a datagram goes as a sealed file.
+func (w *journalWriter) send(entry []byte) error {
+	err := w.datagram(entry, nil)
+	if err != unix.EMSGSIZE && err != unix.ENOBUFS {
+		return os.NewSyscallError("sendmsg", err)
+	}
+	file, err := sealed(entry)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return os.NewSyscallError("sendmsg", w.datagram(nil, unix.UnixRights(int(file.Fd()))))
+}
+
+func (w *journalWriter) datagram(data, oob []byte) error {
+	for {
+		err := unix.Sendmsg(w.fd, data, oob, &w.to, unix.MSG_NOSIGNAL)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// sealed makes a file in memory that the journal can trust not to change.
+func sealed(data []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate("scgid-log", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	file := os.NewFile(uintptr(fd), "memfd")
+	_, err = file.Write(data)
+	if err == nil {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE|unix.F_SEAL_SEAL)
+	}
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("cannot make a file for a long entry: %w", err)
+	}
+	return file, nil
+}
+
+// entry is a line with its fields: ours begin with SCGID_. Members of a group
+// are fields as if there were none.
+func (h *lines) entry(r slog.Record) []byte {
+	b := appendField(nil, "MESSAGE", h.text(r))
+	b = appendField(b, "PRIORITY", strconv.Itoa(priority(r.Level)))
+	b = appendField(b, "SYSLOG_IDENTIFIER", "scgid")
+	b = appendField(b, "SCGID_APP", h.pool)
+	for _, a := range h.attrs {
+		b = appendAttr(b, a)
+	}
+	r.Attrs(func(a slog.Attr) bool { b = appendAttr(b, a); return true })
+	return b
+}
+
+func appendAttr(b []byte, a slog.Attr) []byte {
+	v := a.Value.Resolve()
+	if v.Kind() == slog.KindGroup {
+		for _, member := range v.Group() {
+			b = appendAttr(b, member)
+		}
+		return b
+	}
+	if name, ok := fieldName(a.Key); ok {
+		b = appendField(b, name, v.String())
+	}
+	return b
+}
+
+// fieldMax is the length of the longest name of a field.
+const fieldMax = 64
+
+// fieldName makes the name of a field from that of an attribute. The journal
+// drops others than of letters, digits and "_" without a word.
+func fieldName(key string) (string, bool) {
+	name := "SCGID_" + strings.ToUpper(key)
+	odd := strings.ContainsFunc(name, func(r rune) bool { return (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' })
+	return name, key != "" && !odd && len(name) <= fieldMax && name != "SCGID_APP"
+}
+
+// appendField writes "NAME=value", or where the value has more than a line the
+// form that has its length.
+func appendField(b []byte, name, value string) []byte {
+	b = append(b, name...)
+	if strings.Contains(value, "\n") {
+		b = append(b, '\n')
+		b = binary.LittleEndian.AppendUint64(b, uint64(len(value)))
+	} else {
+		b = append(b, '=')
+	}
+	return append(append(b, value...), '\n')
+}
