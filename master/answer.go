@@ -38,6 +38,7 @@ func reply(status int, reason, body, header string) []byte {
 func (l *loop) answer(c *conn, status int) {
 	c.place.leave()
 	_, err := unix.SendmsgN(c.fd, replies[status], nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	l.accessOwn(c, status, err == nil)
 	if err != nil || unix.Shutdown(c.fd, unix.SHUT_WR) != nil {
 		l.drop(c)
 		return

@@ -146,6 +146,7 @@ func (l *loop) bury(w *worker) {
 		if replied(c) {
 			// Only its DONE is missing.
 			l.count.Served++
+			l.access(c, 0, 0)
 			l.drop(c)
 			continue
 		}

@@ -126,8 +126,9 @@ func (l *loop) passed(c *conn, w *worker) {
 	l.offer(w)
 }
 
-// finish ends a connection of which its worker said DONE.
-func (l *loop) finish(c *conn) {
+// finish ends a connection of which its worker said DONE, and what it replied
+// as far as it said that too.
+func (l *loop) finish(c *conn, code int, bytes int64) {
 	w := c.worker
 	w.release(c)
 	w.served++
@@ -139,6 +140,7 @@ func (l *loop) finish(c *conn) {
 	}
 	l.service.Add(l.now - c.passedAt)
 	l.count.Served++
+	l.access(c, code, bytes)
 	l.drop(c)
 	l.offer(w)
 }

@@ -16,13 +16,19 @@ const logRoom = 1024
 // dropped and counted.
 type logger struct {
 	to      *slog.Logger
-	lines   chan slog.Record
+	lines   chan logLine
 	dropped atomic.Uint64
 	done    sync.WaitGroup
 }
 
+// A logLine is a line as it is queued.
+type logLine struct {
+	record  slog.Record
+	request *finished // instead, of which the record has still to be made
+}
+
 func newLogger(to *slog.Logger) *logger {
-	l := &logger{to: to, lines: make(chan slog.Record, logRoom)}
+	l := &logger{to: to, lines: make(chan logLine, logRoom)}
 	l.done.Add(1)
 	go l.write()
 	return l
@@ -30,26 +36,52 @@ func newLogger(to *slog.Logger) *logger {
 
 func (l *logger) write() {
 	defer l.done.Done()
-	for r := range l.lines {
-		l.to.Handler().Handle(context.Background(), r)
+	var told time.Time
+	for line := range l.lines {
+		if line.request != nil {
+			line.record = line.request.record()
+		}
+		l.to.Handler().Handle(context.Background(), line.record)
+		// While there is too much to be written, this would be more of it.
+		if len(l.lines) > 0 && time.Since(told) < time.Second {
+			continue
+		}
 		if n := l.dropped.Swap(0); n > 0 {
+			told = time.Now()
 			l.to.Warn("log lines were dropped because writing them took too long", "lines", n)
 		}
 	}
 }
 
+// wants says whether lines of this level are written.
+func (l *logger) wants(level slog.Level) bool { return l.to.Enabled(context.Background(), level) }
+
 // log queues one line; arguments are those of slog.
 func (l *logger) log(level slog.Level, text string, args ...any) {
-	if !l.to.Enabled(context.Background(), level) {
+	if !l.wants(level) {
 		return
 	}
 	r := slog.NewRecord(time.Now(), level, text, 0)
 	r.Add(args...)
+	l.queue(logLine{record: r})
+}
+
+func (l *logger) queue(line logLine) {
 	select {
-	case l.lines <- r:
+	case l.lines <- line:
 	default:
 		l.dropped.Add(1)
 	}
+}
+
+// access queues the line of a request. It leaves room for those that are not
+// as many.
+func (l *logger) access(f *finished) {
+	if len(l.lines) >= logRoom*3/4 {
+		l.dropped.Add(1)
+		return
+	}
+	l.queue(logLine{request: f})
 }
 
 func (l *logger) debug(text string, args ...any) { l.log(slog.LevelDebug, text, args...) }

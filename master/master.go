@@ -26,6 +26,7 @@ type Settings struct {
 	Effective []control.Setting // the configuration, as Config shows it
 	LogLevel  *slog.LevelVar    // what SetLogLevel sets; may be nil
 	Journal   bool              // each worker's output is a stream of its own in the journal
+	AccessLog bool              // each finished request is a line of the log
 
 	// Reread reads the configuration again, for a reload; the notes say what of
 	// it has no effect while the master lives. It may block. nil: it cannot.

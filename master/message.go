@@ -98,7 +98,7 @@ func (l *loop) obey(w *worker, m link.Message) error {
 		if !c.probe {
 			l.count.code(m.Code)
 		}
-		l.finish(c)
+		l.finish(c, m.Code, m.Bytes)
 		return nil
 	}
 	if err := l.chats(w); err != nil {

@@ -116,7 +116,7 @@ func TestACopyOfTheHeaderInTheBodyIsNoUnreadRequest(t *testing.T) {
 // is no loss.
 func TestAReplyThatWasEndedIsServedThoughNobodySaysSo(t *testing.T) {
 	checkFDs(t)
-	r, odd, ended := beginOnce(t, "unsaid")
+	r, odd, ended := beginOnce(t, "cutshort")
 	c := r.send("/")
 	r.file(ended)
 	r.signal(odd, unix.SIGKILL)

@@ -153,6 +153,13 @@ func odd(end *link.End, kind, arg string) {
 			respond(end, p)
 		}
 		unix.Kill(os.Getpid(), unix.SIGKILL)
+	case "cutshort": // replies, and dies before it has said DONE
+		end.Ready(1, "")
+		p, _ := end.Receive()
+		readHead(p.FD)
+		unix.Write(p.FD, []byte("Status: 200 OK\r\n\r\n"))
+		unix.Shutdown(p.FD, unix.SHUT_RDWR)
+		unix.Kill(os.Getpid(), unix.SIGKILL)
 	case "family": // receives, does not read, and has a child whose zombie is nobody's
 		if _, err := os.StartProcess("/proc/self/exe", []string{"uncle"}, &os.ProcAttr{
 			Env:   []string{modeEnv + "=uncle:" + arg, "GROUP=" + strconv.Itoa(os.Getpid())},

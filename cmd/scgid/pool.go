@@ -99,7 +99,7 @@ func settings(conf *config.Config) (master.Settings, error) {
 			OOMScoreAdjust: oomScoreAdjust(conf.Worker.OOMScoreAdjust),
 		},
 		StartTimeout: conf.Worker.StartTimeout, StopTimeout: conf.Worker.StopTimeout,
-		HeaderTimeout: conf.Request.HeaderTimeout, MaxHeader: conf.Request.MaxHeaderBytes,
+		HeaderTimeout: conf.Request.HeaderTimeout, MaxHeader: conf.Request.MaxHeaderBytes, AccessLog: conf.Request.AccessLog,
 		Surge: conf.Pool.ReloadSurge, Unavailable: conf.Pool.ReloadUnavailable, ProbeURI: conf.Request.ProbeURI,
 		QueueMax: conf.Queue.Max, QueueTimeout: conf.Queue.Timeout,
 		Watchdog: activation.WatchdogInterval(),

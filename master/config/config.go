@@ -67,12 +67,13 @@ type EnvFile struct {
 	Optional bool // written with "-" in front: may be missing
 }
 
-// Request is section [Request]: the bounds of a request's header, and the
-// request that tries a new generation.
+// Request is section [Request]: the bounds of a request's header, the request
+// that tries a new generation, and whether requests are logged.
 type Request struct {
 	HeaderTimeout  time.Duration // from accept until the header block is whole
 	MaxHeaderBytes int
 	ProbeURI       string // a path, or an http URL; empty: none
+	AccessLog      bool
 }
 
 // Queue is section [Queue]: the connections that wait for a free worker.

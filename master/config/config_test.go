@@ -58,6 +58,7 @@ OOMScoreAdjust=200
 HeaderTimeoutSec=500ms
 MaxHeaderBytes=16K
 ProbeURI=/health?deep=1
+AccessLog=yes
 [Queue]
 Max=100
 TimeoutSec=1.5
@@ -80,7 +81,7 @@ func TestEveryKeyIsStored(t *testing.T) {
 			EnvironmentFile: []EnvFile{{"/etc/scgid/app.env", false}, {"/etc/scgid/local.env", true}},
 			StartTimeout:    5 * time.Second, StopTimeout: 90 * time.Second,
 			LimitNOFILE: 65536, Nice: -5, OOMScoreAdjust: 200},
-		Request: Request{HeaderTimeout: 500 * time.Millisecond, MaxHeaderBytes: 16 << 10, ProbeURI: "/health?deep=1"},
+		Request: Request{HeaderTimeout: 500 * time.Millisecond, MaxHeaderBytes: 16 << 10, ProbeURI: "/health?deep=1", AccessLog: true},
 		Queue:   Queue{Max: 100, Timeout: 1500 * time.Millisecond},
 		Control: Control{Socket: "/run/ctl/app", Group: "web admins", ReadGroup: "4", OwnFull: true, Bus: "session"},
 	}

@@ -147,6 +147,7 @@ Worker.OOMScoreAdjust=100 < default
 Request.HeaderTimeoutSec=10s < default
 Request.MaxHeaderBytes=64K < MAIN:14
 Request.ProbeURI= < default
+Request.AccessLog=no < default
 Queue.Max=0 < default
 Queue.TimeoutSec=1s 500ms < --set
 Control.Socket=off < DROP:6

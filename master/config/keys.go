@@ -130,6 +130,10 @@ var keys = []Key{
 			"such as /health, or a URL with the host that the application wants. Any answer but 2xx or 3xx fails the reload. " +
 			"When not set it is enough that the worker is ready.",
 		probe(func(c *Config) *string { return &c.Request.ProbeURI })},
+	{"Request", "AccessLog", "no",
+		"Whether the log has a line for each finished request, at level info: see scgid(8). More than 10,000 lines in 30 s " +
+			"are too many for the journal unless LogRateLimitBurst= of systemd.exec(5) is higher.",
+		boolean(func(c *Config) *bool { return &c.Request.AccessLog })},
 
 	{"Queue", "Max", "0",
 		"How many connections are accepted before a worker is free for them; a crash of the master can lose these. " +
