@@ -82,6 +82,9 @@ func TestUserInstanceIsActivatedAndSteeredByItsUser(t *testing.T) {
 	if _, err := os.Stat(u.m.path("/run/user/" + u.uid + "/bus")); err == nil {
 		u.sessionBus()
 	}
+	if log := u.m.journal(t, "SCGID_APP=mine"); !strings.Contains(log, "worker is ready worker=1 ") {
+		t.Errorf("the log is not in the journal: %s", log)
+	}
 	u.run("systemctl", "--user", "stop", "scgid@mine.service", "scgid@mine.socket")
 	if out := u.m.journal(t, "_SYSTEMD_USER_UNIT=scgid@mine.service"); !strings.Contains(out, ", 0 lost, ") {
 		t.Errorf("no report of the stop: %s", out)

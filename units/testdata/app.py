@@ -1,12 +1,13 @@
 """A WSGI application for the tests: it says who answered what.
 
-/hold works until it is told to go on, /slow a little, /log writes to the log; a
-POST is answered with the checksum of its body. With NOTE set each request that
-begins is a line of a file.
+/hold works until it is told to go on, /slow a little, /log writes to the log,
+/die too and dies in the middle of a line; a POST is answered with the checksum of
+its body. With NOTE set each request that begins is a line of a file.
 """
 
 import hashlib
 import os
+import signal
 import time
 
 
@@ -24,6 +25,10 @@ def application(environ, start_response):
         time.sleep(0.02)
     elif path == "/log":
         os.write(2, b"<4>a warning of the application\na plain line of the application\n")
+    elif path == "/die":
+        os.write(1, b"a short line\n")
+        os.write(2, b"long " + 40000 * b"x" + b"\nhalf a line")
+        os.kill(os.getpid(), signal.SIGKILL)
     who = str(os.getppid())
     if environ["REQUEST_METHOD"] == "POST":
         who = hashlib.sha256(environ["wsgi.input"].read()).hexdigest()
