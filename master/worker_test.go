@@ -153,7 +153,7 @@ func odd(end *link.End, kind, arg string) {
 			respond(end, p)
 		}
 		unix.Kill(os.Getpid(), unix.SIGKILL)
-	case "cutshort": // replies, and dies before it has said DONE
+	case "unsaid": // replies, and dies before it has said DONE
 		end.Ready(1, "")
 		p, _ := end.Receive()
 		readHead(p.FD)
@@ -197,7 +197,7 @@ func odd(end *link.End, kind, arg string) {
 		readHead(p.FD)
 		unix.Write(p.FD, []byte("Status: 200 OK\r\n\r\nabc"))
 		tell(arg)
-	case "unsaid": // ends its reply, does not say DONE
+	case "cutshort": // ends its reply, does not say DONE
 		end.Ready(1, "")
 		p, _ := end.Receive()
 		readHead(p.FD)
