@@ -18,7 +18,9 @@ func (v *Verb) Order(ctx context.Context, p Pool, args Args, front string, who C
 	log("%s: uid %d (pid %d) asks to %s%s", front, who.UID, who.PID, v.Doing, args)
 	result, err := v.Call(ctx, p, args)
 	if err != nil {
-		log("%s: cannot %s for uid %d (pid %d): %v", front, v.Doing, who.UID, who.PID, err)
+		// The reason of an operation may have lines; a log has one for each event.
+		text, _, _ := strings.Cut(Reason(v.Name, err.Error()), "\n")
+		log("%s: cannot %s for uid %d (pid %d): %s", front, v.Doing, who.UID, who.PID, text)
 	}
 	return result, err
 }

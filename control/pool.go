@@ -27,6 +27,18 @@ type Pool interface {
 	// the context ends; the exit goes on then.
 	Stop(context.Context, StopOrder) (StopReport, error)
 
+	// Reload reads the configuration anew and replaces all workers; Rollback
+	// goes back to the generation before; Upgrade has the master execute its
+	// program anew, in the same process. Each runs the operation, or joins one
+	// of the same kind that waits for its turn, and returns when it has ended;
+	// an Upgrade that succeeds does not return. The error of one that failed
+	// is its reason, which may have lines, with CodeFailed where no other code
+	// says more. When the context ends first it has CodeTimeout, and the
+	// operation goes on.
+	Reload(context.Context) (Operation, error)
+	Rollback(context.Context) (Operation, error)
+	Upgrade(context.Context) (Operation, error)
+
 	// Retire tells a worker to finish what it holds and to leave; Kill ends it
 	// at once; Dump has it write its stacks to its stderr.
 	Retire(ctx context.Context, worker uint64) error

@@ -20,6 +20,10 @@ type Verb struct {
 	Help  string
 	Args  []Arg
 
+	// Operation says that it runs an Operation, which takes its time and
+	// bounds that itself: a front end sets no limit of its own.
+	Operation bool
+
 	// Call does it. args has been checked against Args. What it returns is
 	// shown as JSON.
 	Call func(ctx context.Context, p Pool, args Args) (any, error)
@@ -88,6 +92,15 @@ var verbs = []*Verb{
 		}},
 	{Name: "resume", Bus: "Resume", Level: LevelChange, Doing: "resume the intake", Help: "End a pause.",
 		Call: func(ctx context.Context, p Pool, _ Args) (any, error) { return nil, p.Resume(ctx) }},
+	{Name: OpReload, Bus: "Reload", Level: LevelChange, Operation: true, Doing: "reload",
+		Help: "Read the configuration anew and replace all workers; returns when that is done.",
+		Call: operation(OpReload, Pool.Reload)},
+	{Name: OpRollback, Bus: "Rollback", Level: LevelChange, Operation: true, Doing: "roll back",
+		Help: "Go back to the generation before; returns when that is done.",
+		Call: operation(OpRollback, Pool.Rollback)},
+	{Name: OpUpgrade, Bus: "Upgrade", Level: LevelChange, Operation: true, Doing: "upgrade",
+		Help: "Have the master execute its program anew; the connection ends without a reply when that is done.",
+		Call: operation(OpUpgrade, Pool.Upgrade)},
 	{Name: "stop", Bus: "Stop", Level: LevelChange, Doing: "stop the pool", Help: "Finish all accepted requests and end; returns when that is done.",
 		Args: []Arg{
 			{"now", Flag, false, "do not wait for requests at work"},

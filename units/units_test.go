@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -123,20 +124,23 @@ func TestPolkitActionsAskForAnAdministrator(t *testing.T) {
 	if err := xml.Unmarshal(read(t, "org.scgid1.policy"), &config); err != nil {
 		t.Fatal(err)
 	}
-	if len(config.Actions) != 1 || config.Actions[0].ID != "org.scgid1.manage" {
-		t.Fatalf("actions %+v, want org.scgid1.manage", config.Actions)
-	}
-	a := config.Actions[0]
-	if a.Description == "" || a.Message == "" {
-		t.Error("no description or message")
-	}
-	for _, who := range []string{a.Defaults.Any, a.Defaults.Inactive, a.Defaults.Active} {
-		if !strings.HasPrefix(who, "auth_admin") {
-			t.Errorf("allows %q without an administrator", who)
+	var ids []string
+	for _, a := range config.Actions {
+		ids = append(ids, a.ID)
+		if a.Description == "" || a.Message == "" {
+			t.Errorf("%s: no description or message", a.ID)
+		}
+		for _, who := range []string{a.Defaults.Any, a.Defaults.Inactive, a.Defaults.Active} {
+			if !strings.HasPrefix(who, "auth_admin") {
+				t.Errorf("%s allows %q without an administrator", a.ID, who)
+			}
+		}
+		// Without this polkit tells the server nothing about its callers.
+		if len(a.Annotations) != 1 || a.Annotations[0].Key != "org.freedesktop.policykit.owner" || a.Annotations[0].Value != "unix-user:scgid" {
+			t.Errorf("%s: annotations %+v", a.ID, a.Annotations)
 		}
 	}
-	// Without this polkit tells the server nothing about its callers.
-	if len(a.Annotations) != 1 || a.Annotations[0].Key != "org.freedesktop.policykit.owner" || a.Annotations[0].Value != "unix-user:scgid" {
-		t.Errorf("annotations %+v", a.Annotations)
+	if want := []string{"org.scgid1.manage", "org.scgid1.reload"}; !slices.Equal(ids, want) {
+		t.Errorf("actions %v, want %v", ids, want)
 	}
 }

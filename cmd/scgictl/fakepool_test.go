@@ -31,19 +31,30 @@ func fakepool(args []string) int {
 	waiting := f.Int("waiting", 0, "how many requests wait")
 	odd := f.Bool("odd", false, "texts from outside are odd")
 	drop := f.Bool("drop", false, "be nobody, if the tester is root")
+	age := f.Float64("age", 2.34, "of requests that are served, in seconds")
+	var ops operations
+	ops.flags(f)
+	var st control.Status
+	statusFlags(f, &st)
 	_ = f.Parse(args)
 
 	if *drop {
 		become(nobody, filepath.Dir(*socket))
 	}
+	time.Sleep(ops.late)
 	l, err := api.Listen(*socket)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "fakepool:", err)
 		return 1
 	}
 	p := newPool(*name, *state, *busy, *waiting, *odd)
-	p.followed = *socket + ".followed"
-	s := api.NewServer(api.Options{Pool: p, Access: access(*may), Name: *name, Version: "1.2.3"})
+	p.followed, p.ops = *socket+".followed", ops
+	p.ops.marks = *socket + "."
+	p.st.PID, p.st.Version, p.st.Build, p.st.Operation = st.PID, st.Version, st.Build, st.Operation
+	for i := range *busy {
+		p.workers[i].Request.AgeSeconds = *age
+	}
+	s := api.NewServer(api.Options{Pool: p, Access: access(*may), Name: *name, Version: st.Version})
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	if err := os.WriteFile(*socket+".ready", nil, 0o666); err != nil {
@@ -109,6 +120,7 @@ type memPool struct {
 	seq      uint64
 	readers  []chan control.Event
 	followed string // a file to make when somebody subscribes
+	ops      operations
 	once     sync.Once
 	stopped  chan struct{}
 }

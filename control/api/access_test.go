@@ -128,7 +128,7 @@ func checkDone(t *testing.T, s *site, has control.Level, uid uint32) {
 	s.pool.mu.Lock()
 	defer s.pool.mu.Unlock()
 	changed := []bool{s.pool.state == control.Draining, s.pool.limits.MaxWorkers == 6, s.pool.exits["killed"] == 1,
-		s.pool.exits["retired"] == 1, len(s.pool.dumped) == 1, s.pool.level == "debug"}
+		s.pool.exits["retired"] == 1, len(s.pool.dumped) == 1, s.pool.level == "debug", s.pool.began == 3}
 	if slices.Contains(changed, has < control.LevelChange) {
 		t.Errorf("changes made: %v", changed)
 	}

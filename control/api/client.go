@@ -41,6 +41,11 @@ type Client struct {
 // when something is asked.
 func NewClient(socket string) *Client { return &Client{socket: socket} }
 
+// ErrCut is the error of a call whose connection ended before its reply was
+// whole: nobody knows whether it was done. A master that executes itself anew
+// cuts all connections so.
+var ErrCut = &control.Error{Code: control.CodeOver, Text: "the master has ended, or closed the connection, before its answer was whole"}
+
 // Socket is the path of the socket.
 func (c *Client) Socket() string { return c.socket }
 
@@ -310,7 +315,7 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	case errors.Is(err, unix.EAGAIN):
 		return control.Errorf(control.CodeBusy, "cannot connect to %s: too many callers wait there", c.socket)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
-		return control.Errorf(control.CodeOver, "the master has ended, or closed the connection, before its answer was whole")
+		return ErrCut
 	}
 	var op *net.OpError
 	if errors.As(err, &op) {

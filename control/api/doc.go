@@ -8,6 +8,10 @@
 //	GET  /v1/verbs   what there is
 //	GET  /metrics    OpenMetrics or Prometheus text
 //
+// A call lasts as long as what it asks for: a stop, or an operation (reload,
+// rollback, upgrade), which goes on when its caller leaves. An upgrade that
+// succeeds ends the connection without a reply.
+//
 // It owns the socket, its connections and the decision who may do what: by
 // user and group, as the kernel says at accept, never by what a request says.
 // Errors are RFC 9457 problems whose type ends in a code of package control.

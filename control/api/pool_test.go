@@ -31,6 +31,9 @@ type memPool struct {
 	held     sync.WaitGroup  // requests that a stop waits for
 	finished uint64
 	stopped  chan struct{} // closed when a stop is complete
+	reason   error         // operations fail
+	began    int           // operations
+	ended    chan control.Operation
 }
 
 type memSub struct {
@@ -42,7 +45,7 @@ type memSub struct {
 func newMemPool() *memPool {
 	limits := control.Limits{MinWorkers: 2, MaxWorkers: 8, MinIdle: 1, MaxIdle: 4}
 	p := &memPool{state: control.Running, limits: limits, initial: limits, workers: map[uint64]*control.Worker{}, nextID: 1,
-		level: "info", exits: map[string]uint64{}, subs: map[*memSub]struct{}{}, stopped: make(chan struct{})}
+		level: "info", exits: map[string]uint64{}, subs: map[*memSub]struct{}{}, stopped: make(chan struct{}), ended: make(chan control.Operation, 10)}
 	p.status = control.Status{Name: "wiki", PID: 4711, Version: "1.2", Since: time.Unix(1700000000, 0).UTC(), Generation: 1,
 		Queue: control.Queue{Limit: 8, Listeners: []control.Listener{{Name: "scgi", Address: "/run/scgid/wiki/socket", Backlog: 3, BacklogLimit: 128}}}}
 	p.fit()
@@ -197,6 +200,54 @@ func (p *memPool) Stop(ctx context.Context, o control.StopOrder) (control.StopRe
 	case <-ctx.Done():
 		return control.StopReport{}, ctx.Err()
 	}
+}
+
+// operate runs an operation that waits for what is held, and goes on when its
+// caller leaves.
+func (p *memPool) operate(ctx context.Context, kind string) (control.Operation, error) {
+	o := control.Operation{ID: 1, Kind: kind, State: control.OpRunning, Began: time.Unix(1700000000, 0).UTC(), Step: "starting worker 9"}
+	_ = p.do(func() error { p.began++; p.show(o); return nil })
+	done := make(chan control.Operation, 1)
+	go func() {
+		p.held.Wait()
+		_ = p.do(func() error {
+			o.State, o.Step, o.Ended = control.OpDone, "", o.Began.Add(4200*time.Millisecond)
+			if p.reason != nil {
+				o.State, o.Error = control.OpFailed, p.reason.Error()
+			} else {
+				p.status.Generation++
+				o.Done, o.Total, o.Notes = len(p.workers), len(p.workers), []string{"Listen= is read at the start only"}
+			}
+			o.Generation = p.status.Generation
+			p.show(o)
+			return nil
+		})
+		p.ended <- o
+		done <- o
+	}()
+	select {
+	case o := <-done:
+		return o, p.reason
+	case <-ctx.Done():
+		return control.Operation{}, ctx.Err()
+	}
+}
+
+func (p *memPool) show(o control.Operation) {
+	p.status.Operation = &o
+	p.tell(control.Event{Kind: control.EventOperation, Reason: o.Error, Operation: &o})
+}
+
+func (p *memPool) Reload(ctx context.Context) (control.Operation, error) {
+	return p.operate(ctx, control.OpReload)
+}
+
+func (p *memPool) Rollback(ctx context.Context) (control.Operation, error) {
+	return p.operate(ctx, control.OpRollback)
+}
+
+func (p *memPool) Upgrade(ctx context.Context) (control.Operation, error) {
+	return p.operate(ctx, control.OpUpgrade)
 }
 
 func (p *memPool) at(id uint64, do func()) error {

@@ -12,8 +12,22 @@ import (
 	"github.com/scgid/scgid/control"
 )
 
-// action is the polkit action of all changes; see units/org.scgid1.policy.
-const action = "org.scgid1.manage"
+// The polkit actions; see units/org.scgid1.policy. Each verb has one, so that
+// those who may reload need not be those who may do everything else.
+const (
+	actionManage = "org.scgid1.manage"
+	actionReload = "org.scgid1.reload"
+)
+
+// actionOf returns the action of a verb. An upgrade is no reload: it executes
+// another program.
+func actionOf(v *control.Verb) string {
+	switch v.Name {
+	case control.OpReload, control.OpRollback:
+		return actionReload
+	}
+	return actionManage
+}
 
 // polkitLimit is for a person to type a password.
 const polkitLimit = 2 * time.Minute
@@ -134,7 +148,7 @@ func (s *session) ask(c *call, v *control.Verb) bool {
 		Yes, Challenge bool
 		Details        map[string]string
 	}
-	err := authority.CallWithContext(ctx, iface+"CheckAuthorization", 0, subject, action, details, flags, cancelID).Store(&answer)
+	err := authority.CallWithContext(ctx, iface+"CheckAuthorization", 0, subject, actionOf(v), details, flags, cancelID).Store(&answer)
 	if err != nil && ctx.Err() != nil && cancelID != "" {
 		// Takes the question off the user's screen; nobody waits for the reply.
 		authority.Call(iface+"CancelCheckAuthorization", dbus.FlagNoReplyExpected, cancelID)

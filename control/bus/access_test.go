@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,6 +31,8 @@ const (
 	busDenied  = "org.freedesktop.DBus.Error.AccessDenied"
 	polkitRule = `polkit.addRule(function(action, subject) {
 	if (action.id == "org.scgid1.manage" && action.lookup("pool") == "my-app" && action.lookup("verb") == "pause")
+		return polkit.Result.YES;
+	if (action.id == "org.scgid1.reload" && action.lookup("pool") == "my-app" && subject.user == "nobody")
 		return polkit.Result.YES;
 });`
 )
@@ -126,7 +129,7 @@ func everyVerb(c *dbus.Conn) string {
 	keep := int32(-1)
 	for name, args := range map[string][]any{
 		"Scale": {keep, int32(8), keep, keep}, "ResetLimits": nil, "Pause": {uint64(0)}, "Resume": nil, "Stop": {false, uint64(0)},
-		"RetireWorker": {uint64(1)}, "DumpWorker": {uint64(1)}, "KillWorker": {uint64(99)},
+		"Reload": nil, "Rollback": nil, "Upgrade": nil, "RetireWorker": {uint64(1)}, "DumpWorker": {uint64(1)}, "KillWorker": {uint64(99)},
 	} {
 		name := errorName(pool(c).Call(poolIface+"."+name, 0, args...).Err)
 		if name == "org.scgid1.Error.NoSuchWorker" {
@@ -260,7 +263,7 @@ func TestPolkitIsAskedAndAnyDoubtIsANo(t *testing.T) {
 	if err := pool(c).Call(poolIface+".Pause", 0, uint64(0)).Err; err != nil {
 		t.Errorf("polkit said yes: %v", err)
 	}
-	if asked.action != action || asked.flags != 0 || asked.cancel != "" || asked.subject.Kind != "system-bus-name" ||
+	if asked.action != actionManage || asked.flags != 0 || asked.cancel != "" || asked.subject.Kind != "system-bus-name" ||
 		asked.subject.Details["name"].Value() != c.Names()[0] || asked.details["verb"] != "pause" || asked.details["pool"] != "my-app" {
 		t.Errorf("asked %+v", asked)
 	}
@@ -268,6 +271,16 @@ func TestPolkitIsAskedAndAnyDoubtIsANo(t *testing.T) {
 	err := pool(c).Call(poolIface+".Resume", 0).Err
 	if errorName(err) != denied || !strings.Contains(err.Error(), fmt.Sprintf("cannot resume the intake: permission denied (uid %d may read only)", otherUser)) {
 		t.Errorf("polkit said no: %v", err)
+	}
+	reply = true
+	for method, want := range map[string]string{"Reload": actionReload, "Rollback": actionReload, "Upgrade": actionManage, "Stop": actionManage} {
+		var args []any
+		if method == "Stop" {
+			args = []any{false, uint64(0)}
+		}
+		if err := pool(c).Call(poolIface+"."+method, 0, args...).Err; err != nil || asked.action != want {
+			t.Errorf("%s: asked for %s, %v, want %s", method, asked.action, err, want)
+		}
 	}
 	reply, fault = true, dbus.NewError("org.freedesktop.PolicyKit1.Error.Failed", []any{"broken"})
 	if err := pool(c).Call(poolIface+".Resume", 0).Err; errorName(err) != denied {
@@ -403,7 +416,22 @@ func TestARealPolkitdDecidesByTheShippedActions(t *testing.T) {
 	if err := pool(c).Call(poolIface+".Resume", 0).Err; errorName(err) != denied {
 		t.Errorf("no rule allows this verb: %v", err)
 	}
-	if got := p.orders(); len(got) != 1 || got[0] != "pause 0s" {
+	// An operator may reload and go back without more.
+	for method, want := range map[string]string{"Reload": "", "Rollback": "", "Upgrade": denied, "KillWorker": denied} {
+		var args []any
+		if method == "KillWorker" {
+			args = []any{uint64(1)}
+		}
+		if err := pool(c).Call(poolIface+"."+method, 0, args...).Err; errorName(err) != want {
+			t.Errorf("%s: %v, want %q", method, err, want)
+		}
+	}
+	if err := pool(c).Call(poolIface+".Stop", 0, false, uint64(0)).Err; errorName(err) != denied {
+		t.Errorf("who may reload stops: %v", err)
+	}
+	got := p.orders()
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"pause 0s", "reload", "rollback"}) {
 		t.Errorf("orders %v", got)
 	}
 	if got := everyVerb(b.client(t, ownUser)); got != denied {

@@ -50,6 +50,8 @@ type Front struct {
 	dial   dialer
 	typing time.Duration // how long a person may take to type a password
 
+	toldEnd uint64 // id of the last operation whose end was told; of Run's goroutine
+
 	mu   sync.Mutex
 	said map[string]bool // guarded by mu; errors reported since the bus was last there
 }

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -27,10 +28,11 @@ type follower struct {
 	last      time.Time // of the last announcement
 
 	// What it is to be told.
-	dirty     bool   // properties or workers may have changed
-	full      bool   // the pool is saturated
-	missed    bool   // events were; full may be wrong
-	refusals  uint64 // requests refused since the last announcement
+	dirty     bool               // properties or workers may have changed
+	full      bool               // the pool is saturated
+	missed    bool               // events were; full may be wrong
+	refusals  uint64             // requests refused since the last announcement
+	ended     *control.Operation // before the names were there
 	heartbeat <-chan time.Time
 	stop      func()
 }
@@ -55,8 +57,20 @@ func (w *follower) begin(ctx context.Context) error {
 	for _, one := range workers {
 		w.workers[one.ID] = announced(workerProperties, one)
 	}
+	if o := st.Operation; o != nil && o.State != control.OpRunning {
+		// An upgrade ends in a process that is not on the bus yet.
+		if w.s.f.clock.Now().Sub(o.Ended) < endNews {
+			w.ended = o
+		} else {
+			w.s.f.toldEnd = o.ID
+		}
+	}
 	return nil
 }
+
+// endNews is how old the end of an operation may be to be told all the same
+// when the bus was not there.
+const endNews = time.Minute
 
 // errEventsEnded says that the pool has ended, or is about to.
 var errEventsEnded = errors.New("the pool's events have ended")
@@ -64,6 +78,7 @@ var errEventsEnded = errors.New("the pool's events have ended")
 // follow works until ctx ends, the bus goes or the events end.
 func (w *follower) follow(ctx, bus context.Context) error {
 	defer func() { w.stop() }()
+	w.tellEnd(w.ended)
 	for {
 		select {
 		case e, ok := <-w.events:
@@ -98,6 +113,8 @@ func (w *follower) hear(e control.Event) {
 		w.gone(e.Worker)
 	case control.EventSaturated, control.EventRelieved:
 		w.full = e.Kind == control.EventSaturated
+	case control.EventOperation:
+		w.tellEnd(e.Operation)
 	case control.EventMissed:
 		w.missed = true
 	}
@@ -146,6 +163,7 @@ func (w *follower) announce(ctx context.Context) {
 
 func (w *follower) tellPool(st control.Status) {
 	w.tellState(st.State)
+	w.tellEnd(st.Operation) // if that was missed
 	if w.missed {
 		w.missed, w.full = false, st.Saturated > 0
 	}
@@ -163,6 +181,18 @@ func (w *follower) tellState(state string) {
 		w.state = state
 		w.s.emit(poolPath, poolIface+".StateChanged", clean(state))
 	}
+}
+
+// tellEnd tells of the end of an operation, once. Of the reason it tells the
+// first line only: what follows may be an application's own words, and any
+// user of the bus may listen. Who ordered the operation gets all of it.
+func (w *follower) tellEnd(o *control.Operation) {
+	if o == nil || o.State == control.OpRunning || o.ID <= w.s.f.toldEnd {
+		return
+	}
+	w.s.f.toldEnd = o.ID
+	reason, _, _ := strings.Cut(o.Error, "\n")
+	w.s.emit(poolPath, poolIface+".ReloadFinished", clean(o.Kind), o.State == control.OpDone, count(o.Generation), clean(reason))
 }
 
 // tellWorkers compares the workers with those that the bus knows.

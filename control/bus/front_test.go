@@ -151,7 +151,7 @@ func TestPropertiesAreReadLive(t *testing.T) {
 	if len(all) != len(poolProperties) {
 		t.Errorf("%d properties, want %d", len(all), len(poolProperties))
 	}
-	for name, want := range map[string]any{"Name": "my-app", "Version": "1.2.3", "PID": uint32(4711), "Since": uint64(1700000000000001), "State": "running",
+	for name, want := range map[string]any{"Name": "my-app", "Version": "1.2.3", "Build": "b1", "Operation": "", "PID": uint32(4711), "Since": uint64(1700000000000001), "State": "running",
 		"MaxWorkers": int32(8), "Workers": uint32(1), "Served": uint64(1203), "Exits": map[string]uint64{"exit status 1": 2},
 		"Listeners": [][]any{{"scgi", "/run/x.sock", int32(3), int32(128)}}} {
 		if got := all[name].Value(); !reflect.DeepEqual(got, want) {
@@ -239,6 +239,9 @@ func TestMethodsDoWhatTheirVerbsDo(t *testing.T) {
 		{"Resume", nil, nil},
 		{"RetireWorker", []any{uint64(1)}, nil},
 		{"DumpWorker", []any{uint64(1)}, nil},
+		{"Reload", nil, []any{uint32(3), "Listen= is read at the start only\nso is ListenMode="}},
+		{"Rollback", nil, []any{uint32(4), "Listen= is read at the start only\nso is ListenMode="}},
+		{"Upgrade", nil, []any{uint32(5), "Listen= is read at the start only\nso is ListenMode="}},
 		{"KillWorker", []any{uint64(1)}, nil},
 		{"Stop", []any{true, uint64(2000000)}, []any{uint64(3), uint64(1), uint64(2), uint64(1500000)}},
 	} {
@@ -247,7 +250,7 @@ func TestMethodsDoWhatTheirVerbsDo(t *testing.T) {
 			t.Errorf("%s%v = %v, %v, want %v", tt.method, tt.args, call.Body, call.Err, tt.want)
 		}
 	}
-	want := []string{"scale", "scale", "pause 1.5s", "resume", "retire", "dump", "kill", "stop 2s now"}
+	want := []string{"scale", "scale", "pause 1.5s", "resume", "retire", "dump", "reload", "rollback", "upgrade", "kill", "stop 2s now"}
 	if got := p.orders(); !slices.Equal(got, want) {
 		t.Errorf("orders %v, want %v", got, want)
 	}

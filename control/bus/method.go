@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/scgid/scgid/control"
@@ -16,6 +17,9 @@ var poolMethods = map[string]method{
 	"ResetLimits":  {"", order("scale", func([]any) map[string]any { return map[string]any{"reset": true} }, limits)},
 	"Pause":        {"t", order("pause", func(b []any) map[string]any { return map[string]any{"limit": seconds(b[0])} }, nil)},
 	"Resume":       {"", order("resume", nil, nil)},
+	"Reload":       {"", order(control.OpReload, nil, operation)},
+	"Rollback":     {"", order(control.OpRollback, nil, operation)},
+	"Upgrade":      {"", order(control.OpUpgrade, nil, operation)},
 	"Stop":         {"bt", order("stop", stopArgs, stopReport)},
 	"RetireWorker": {"t", order("retire", workerArgs, nil)},
 	"KillWorker":   {"t", order("kill", workerArgs, nil)},
@@ -58,8 +62,16 @@ func (s *session) do(c *call, v *control.Verb, named map[string]any) (any, error
 	if err != nil {
 		return nil, err
 	}
+	if v.Operation {
+		select {
+		case s.waiting <- struct{}{}:
+			defer func() { <-s.waiting }()
+		default:
+			return nil, fail(errLimits, "too many calls wait for operations, try again")
+		}
+	}
 	ctx, cancel := s.calls, context.CancelFunc(func() {})
-	if v.Name != "stop" {
+	if v.Name != "stop" && !v.Operation {
 		ctx, cancel = context.WithTimeout(ctx, verbLimit)
 	}
 	defer cancel()
@@ -93,6 +105,16 @@ func limits(result any) []any {
 		panic(fmt.Sprintf("scale returned %T, want limits", result))
 	}
 	return []any{int32(l.MinWorkers), int32(l.MaxWorkers), int32(l.MinIdle), int32(l.MaxIdle)}
+}
+
+// operation is what the caller of one gets: the generation that serves now,
+// and what the operation could not change, a line each.
+func operation(result any) []any {
+	o, ok := result.(control.Operation)
+	if !ok {
+		panic(fmt.Sprintf("an operation's verb returned %T, want the operation", result))
+	}
+	return []any{count(o.Generation), clean(strings.Join(o.Notes, "\n"))}
 }
 
 func stopReport(result any) []any {

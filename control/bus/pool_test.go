@@ -23,12 +23,13 @@ type fakePool struct {
 	hold    chan struct{} // if not nil, orders wait for it to be closed
 	held    chan struct{} // gets one for each order that waits
 	report  control.StopReport
+	reason  error // operations fail
 }
 
 func newFakePool() *fakePool {
 	l := control.Limits{MinWorkers: 1, MaxWorkers: 8, MinIdle: 1, MaxIdle: 4}
 	p := &fakePool{initial: l, level: "info", subs: map[chan control.Event]bool{}, held: make(chan struct{}, 1000)}
-	p.st = control.Status{Name: "my-app", State: control.Running, PID: 4711, Version: "1.2.3", Since: time.UnixMicro(1700000000000001),
+	p.st = control.Status{Name: "my-app", State: control.Running, PID: 4711, Version: "1.2.3", Build: "b1", Since: time.UnixMicro(1700000000000001),
 		Generation: 2, Limits: l, Queue: control.Queue{Limit: 8, Listeners: []control.Listener{{Name: "scgi", Address: "/run/x.sock", Backlog: 3, BacklogLimit: 128}}},
 		Requests: control.RequestCounts{Served: 1203}, Exits: map[string]uint64{"exit status 1": 2}}
 	p.start()
@@ -170,6 +171,50 @@ func (p *fakePool) Stop(ctx context.Context, o control.StopOrder) (control.StopR
 	}
 	err := p.state(ctx, what, control.Draining)
 	return p.report, err
+}
+
+// operate runs an operation; it waits where orders do.
+func (p *fakePool) operate(ctx context.Context, kind string) (control.Operation, error) {
+	p.mu.Lock()
+	o := control.Operation{ID: 1, Kind: kind, State: control.OpRunning, Step: "starting worker 9", Began: time.Now()}
+	if last := p.st.Operation; last != nil {
+		o.ID = last.ID + 1
+	}
+	p.show(o)
+	p.mu.Unlock()
+	if err := p.order(ctx, kind); err != nil {
+		return control.Operation{}, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	o.State, o.Step, o.Ended = control.OpDone, "", time.Now()
+	if p.reason != nil {
+		o.State, o.Error = control.OpFailed, p.reason.Error()
+	} else {
+		p.st.Generation++
+		o.Notes = []string{"Listen= is read at the start only", "so is ListenMode="}
+	}
+	o.Generation = p.st.Generation
+	p.show(o)
+	return o, p.reason
+}
+
+// show is for a holder of mu.
+func (p *fakePool) show(o control.Operation) {
+	p.st.Operation = &o
+	p.tell(control.Event{Kind: control.EventOperation, Operation: &o, Reason: o.Error})
+}
+
+func (p *fakePool) Reload(ctx context.Context) (control.Operation, error) {
+	return p.operate(ctx, control.OpReload)
+}
+
+func (p *fakePool) Rollback(ctx context.Context) (control.Operation, error) {
+	return p.operate(ctx, control.OpRollback)
+}
+
+func (p *fakePool) Upgrade(ctx context.Context) (control.Operation, error) {
+	return p.operate(ctx, control.OpUpgrade)
 }
 
 func (p *fakePool) worker(ctx context.Context, what string, id uint64) error {

@@ -28,10 +28,12 @@ type property[T any] struct {
 var poolProperties = []property[control.Status]{
 	{"Name", constant, func(st control.Status) any { return clean(st.Name) }},
 	{"Version", constant, func(st control.Status) any { return clean(st.Version) }},
+	{"Build", constant, func(st control.Status) any { return clean(st.Build) }},
 	{"PID", constant, func(st control.Status) any { return count(st.PID) }},
 	{"Since", constant, func(st control.Status) any { return moment(st.Since) }},
 	{"State", emitted, func(st control.Status) any { return clean(st.State) }},
 	{"Generation", emitted, func(st control.Status) any { return count(st.Generation) }},
+	{"Operation", emitted, func(st control.Status) any { return clean(inProgress(st.Operation)) }},
 	{"MinWorkers", emitted, func(st control.Status) any { return int32(st.Limits.MinWorkers) }},
 	{"MaxWorkers", emitted, func(st control.Status) any { return int32(st.Limits.MaxWorkers) }},
 	{"MinIdle", emitted, func(st control.Status) any { return int32(st.Limits.MinIdle) }},
@@ -152,6 +154,14 @@ func exits(by map[string]uint64) map[string]uint64 {
 		out[clean(reason)] += n
 	}
 	return out
+}
+
+// inProgress says what an operation does; one that has ended does nothing.
+func inProgress(o *control.Operation) string {
+	if o == nil || o.State != control.OpRunning {
+		return ""
+	}
+	return o.Progress()
 }
 
 // poolValues reads the pool's properties.

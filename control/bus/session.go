@@ -15,12 +15,16 @@ import (
 const (
 	setupLimit = 10 * time.Second        // to be on the bus, with names
 	askLimit   = 5 * time.Second         // for a question to the bus or the pool
-	verbLimit  = 30 * time.Second        // for an order, but stop
+	verbLimit  = 30 * time.Second        // for an order, but stop and operations
 	endLimit   = 1500 * time.Millisecond // for replies to calls at the end
 )
 
-// callsMax is how many calls are served at a time. More are refused.
-const callsMax = 32
+// callsMax is how many calls are served at a time, waitingMax how many of them
+// may wait for operations, which keep them for minutes. More are refused.
+const (
+	callsMax   = 32
+	waitingMax = 16
+)
 
 // A session is one connection to the bus.
 type session struct {
@@ -35,6 +39,8 @@ type session struct {
 	slots chan struct{} // one is held by each call that is served
 	asks  asks
 
+	waiting chan struct{} // one is held by each call that waits for an operation
+
 	// order keeps what goes out about worker objects in order: a list of them
 	// is not sent after the news that one in it is gone.
 	order sync.Mutex
@@ -43,7 +49,7 @@ type session struct {
 }
 
 func newSession(f *Front) *session {
-	s := &session{f: f, slots: make(chan struct{}, callsMax)}
+	s := &session{f: f, slots: make(chan struct{}, callsMax), waiting: make(chan struct{}, waitingMax)}
 	s.calls, s.end = context.WithCancel(context.Background())
 	return s
 }

@@ -36,11 +36,13 @@ func TestBusctlShowsAndSteers(t *testing.T) {
 	}
 	wants(t, busctl("tree", "--list", testName), "/org/scgid1/pool", "/org/scgid1/worker/1", "/org/freedesktop/LogControl1")
 	wants(t, busctl("introspect", testName, string(poolPath)), ".Scale method iiii iiii", ".Stop method bt tttt",
-		`.State property s "running" emits-change`, `.Name property s "my-app" const`, ".Served property t 1203 -", ".WorkerExited signal tust")
+		`.State property s "running" emits-change`, `.Name property s "my-app" const`, ".Served property t 1203 -", ".WorkerExited signal tust",
+		".Reload method - us -", ".Upgrade method - us -", ".ReloadFinished signal sbus -", `.Build property s "b1" const`, `.Operation property s "" emits-change`)
 	wants(t, busctl("introspect", testName, string(pathOf(1))), ".PID property u 5001 emits-change")
 	wants(t, busctl("introspect", testName, string(logPath)), `.LogLevel property s "info" writable`)
 	wants(t, busctl("call", testName, string(poolPath), poolIface, "Scale", "iiii", "--", "-1", "4", "-1", "-1"), "iiii 1 4 1 4")
 	wants(t, busctl("get-property", testName, string(poolPath), poolIface, "MaxWorkers", "Scaled"), "i 4 b true")
+	wants(t, busctl("call", "--timeout=10min", testName, string(poolPath), poolIface, "Reload"), `us 3 "Listen= is read at the start only\nso is ListenMode="`)
 	// What systemctl service-log-level does.
 	busctl("set-property", testName, string(logPath), logIface, "LogLevel", "s", "debug")
 	wants(t, busctl("get-property", testName, string(logPath), logIface, "LogLevel"), `s "debug"`)
@@ -55,7 +57,7 @@ func TestGdbusReadsTheArgumentNames(t *testing.T) {
 	b := startBus(t, "session", openConfig)
 	b.run(t, newFakePool())
 	out := tool(t, "gdbus", "introspect", "--address", b.address, "--dest", testName, "--object-path", string(rootPath), "--recurse")
-	wants(t, out, "interface org.scgid1.Pool", "in i min_workers", "out t took_usec", "WorkerExited(t id,", "node /org/scgid1/worker/1",
+	wants(t, out, "interface org.scgid1.Pool", "in i min_workers", "out t took_usec", "WorkerExited(t id,", "Reload(out u generation, out s notes);", "ReloadFinished(s kind, b ok, u generation, s reason);", "node /org/scgid1/worker/1",
 		`@org.freedesktop.DBus.Property.EmitsChangedSignal("const") readonly s Name = 'my-app'`)
 	wants(t, tool(t, "gdbus", "call", "--address", b.address, "--dest", testName, "--object-path", string(poolPath), "--method", poolIface+".Pause", "0"), "()")
 }

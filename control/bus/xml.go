@@ -24,6 +24,18 @@ const (
    <arg name="limit_usec" type="t" direction="in"/>
   </method>
   <method name="Resume"/>
+  <method name="Reload">
+   <arg name="generation" type="u" direction="out"/>
+   <arg name="notes" type="s" direction="out"/>
+  </method>
+  <method name="Rollback">
+   <arg name="generation" type="u" direction="out"/>
+   <arg name="notes" type="s" direction="out"/>
+  </method>
+  <method name="Upgrade">
+   <arg name="generation" type="u" direction="out"/>
+   <arg name="notes" type="s" direction="out"/>
+  </method>
   <method name="Stop">
    <arg name="now" type="b" direction="in"/>
    <arg name="limit_usec" type="t" direction="in"/>
@@ -56,10 +68,19 @@ const (
   <signal name="Refused">
    <arg name="count" type="t"/>
   </signal>
+  <signal name="ReloadFinished">
+   <arg name="kind" type="s"/>
+   <arg name="ok" type="b"/>
+   <arg name="generation" type="u"/>
+   <arg name="reason" type="s"/>
+  </signal>
   <property name="Name" type="s" access="read">
    <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="const"/>
   </property>
   <property name="Version" type="s" access="read">
+   <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="const"/>
+  </property>
+  <property name="Build" type="s" access="read">
    <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="const"/>
   </property>
   <property name="PID" type="u" access="read">
@@ -72,6 +93,9 @@ const (
    <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="true"/>
   </property>
   <property name="Generation" type="u" access="read">
+   <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="true"/>
+  </property>
+  <property name="Operation" type="s" access="read">
    <annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="true"/>
   </property>
   <property name="MinWorkers" type="i" access="read">
