@@ -28,7 +28,12 @@ type ctl struct {
 	uid     int // effective
 	sockets func() ([]api.Found, error)
 	systemd string // a directory that is there when systemd runs the machine
+
+	upgradeLimit time.Duration // for a new program to answer, and to say that the upgrade is over
 }
+
+// upgradeLimit is how long somebody waits for a program that has just begun.
+const upgradeLimit = 60 * time.Second
 
 // answerTime is how long a master may take to answer what takes no time.
 const answerTime = 30 * time.Second
@@ -36,7 +41,7 @@ const answerTime = 30 * time.Second
 func newCtl() *ctl {
 	c := &ctl{
 		out: newScreen(os.Stdout), err: newScreen(os.Stderr), in: os.Stdin,
-		uid: os.Geteuid(), sockets: api.Sockets, systemd: "/run/systemd/system",
+		uid: os.Geteuid(), sockets: api.Sockets, systemd: "/run/systemd/system", upgradeLimit: upgradeLimit,
 	}
 	c.asks = term.IsTerminal(int(os.Stdin.Fd()))
 	return c

@@ -70,7 +70,7 @@ func (c *ctl) report(err error) int {
 	case errors.Is(err, context.Canceled):
 		text = "interrupted"
 	}
-	c.err.line("scgictl: ", text)
+	c.err.lines("scgictl: ", text)
 	if hint != "" {
 		c.err.line(span{dim, "scgictl: hint: "}, hint)
 	}

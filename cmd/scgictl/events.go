@@ -67,14 +67,16 @@ func (c *ctl) following(t *target) func() error {
 func (s *screen) event(e *control.Event) {
 	when, text := span{dim, e.Time.Local().Format("15:04:05.000")}, eventText(e)
 	if text == "" { // no blanks at the end of the line
-		s.line(when, "  ", span{eventStyle(e.Kind), e.Kind})
+		s.line(when, "  ", span{eventStyle(e), e.Kind})
 		return
 	}
-	s.line(when, "  ", span{eventStyle(e.Kind), fmt.Sprintf("%-15s", e.Kind)}, "  ", text)
+	s.line(when, "  ", span{eventStyle(e), fmt.Sprintf("%-15s", e.Kind)}, "  ", text)
 }
 
-func eventStyle(kind string) style {
-	switch kind {
+func eventStyle(e *control.Event) style {
+	switch e.Kind {
+	case control.EventOperation:
+		return operationStyle(e.Operation)
 	case control.EventStartFailing, control.EventLost:
 		return red
 	case control.EventSaturated, control.EventRefused, control.EventMissed, control.EventPaused:
@@ -104,7 +106,9 @@ func eventText(e *control.Event) string {
 	if e.PID != 0 {
 		add("pid %d", e.PID)
 	}
-	if e.Reason != "" {
+	if e.Operation != nil {
+		add("%s", operationText(e.Operation))
+	} else if e.Reason != "" {
 		add("%s", e.Reason)
 	}
 	if e.Kind == control.EventWorkerExited {

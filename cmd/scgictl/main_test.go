@@ -44,12 +44,14 @@ func TestMain(m *testing.M) {
 }
 
 // Variables of the scripts: where the directories of the system's pools are,
-// as who to run, and what stands for the directory that systemd makes.
+// as who to run, what stands for the directory that systemd makes, and how
+// long a new program may take to answer.
 const (
 	envSystem  = "SCGICTL_TEST_SYSTEM"
 	envUID     = "SCGICTL_TEST_UID"
 	envEUID    = "SCGICTL_TEST_EUID"
 	envSystemd = "SCGICTL_TEST_SYSTEMD"
+	envUpgrade = "SCGICTL_TEST_UPGRADE_LIMIT"
 
 	envPool = "SCGICTL_TEST_POOL" // the test binary is fakepool
 )
@@ -64,6 +66,9 @@ func scgictl() int {
 	c.systemd = os.Getenv(envSystemd)
 	if uid, err := strconv.Atoi(os.Getenv(envEUID)); err == nil {
 		c.uid = uid
+	}
+	if d, err := time.ParseDuration(os.Getenv(envUpgrade)); err == nil {
+		c.upgradeLimit = d
 	}
 	return run(c, os.Args[1:])
 }
@@ -80,6 +85,7 @@ func TestScripts(t *testing.T) {
 			"stable": stable,
 
 			"await-state": awaitState,
+			"await-text":  awaitText,
 			"mainpid":     mainPIDOf,
 			"harmless":    isHarmless,
 		},
@@ -214,6 +220,20 @@ func awaitState(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		if time.Now().After(end) {
 			ts.Fatalf("%s is never %s: %v", args[0], args[1], err)
+		}
+	}
+}
+
+// awaitText waits until a file has a text that another process writes:
+// await-text FILE TEXT.
+func awaitText(ts *testscript.TestScript, neg bool, args []string) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		text, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && strings.Contains(string(text), args[1]) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%s never has %q, but %q, %v", args[0], args[1], text, err)
 		}
 	}
 }

@@ -86,6 +86,21 @@ func (s *screen) line(parts ...any) {
 	s.WriteByte('\n')
 }
 
+// lines prints a text that may have several, such as the reason of a failed
+// reload. Those after the first are indented, so that none passes for a
+// message of ours.
+func (s *screen) lines(head, text string) {
+	for i, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
+		switch {
+		case i == 0:
+			line = head + line
+		case !strings.HasPrefix(line, "  "):
+			line = "  " + line
+		}
+		s.line(line)
+	}
+}
+
 // paint expects clean text.
 func (s *screen) paint(st style, text string) string {
 	if !s.colour || st == plain || text == "" {

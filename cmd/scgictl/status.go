@@ -65,6 +65,9 @@ func (s *screen) status(st *control.Status) {
 	if st.Starts.FailuresInRow > 0 {
 		s.line(span{red, "  " + failureText(st.Starts)})
 	}
+	if text := lastOperation(st.Operation); text != "" {
+		s.line(span{operationStyle(st.Operation), "  " + text})
+	}
 	if st.Saturated > 0 {
 		s.line(span{yellow, fmt.Sprintf("  All workers have been busy for %s while requests wait.", seconds(st.Saturated))})
 	}

@@ -129,6 +129,8 @@ func (m *topModel) notices() []topLine {
 		text, look = fmt.Sprintf("the application does not start, next try in %s: %s", seconds(st.Starts.NextTryIn), st.Starts.LastFailure), red
 	case st.State == control.Failing:
 		text, look = "the application does not start", red
+	case st.Operation != nil && st.Operation.State == control.OpRunning:
+		text = lastOperation(st.Operation)
 	case st.State == control.Paused && st.ResumesIn > 0:
 		text = "the intake is paused, and resumes in " + seconds(st.ResumesIn)
 	case st.State == control.Paused:
