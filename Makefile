@@ -21,13 +21,20 @@ dbusdir   = $(datadir)/dbus-1/system.d
 polkitdir = $(datadir)/polkit-1/actions
 endif
 
+# systemd reads these of /usr and of /usr/local.
+unitdir     = $(PREFIX)/lib/systemd/system
+userunitdir = $(PREFIX)/lib/systemd/user
+sysusersdir = $(PREFIX)/lib/sysusers.d
+tmpfilesdir = $(PREFIX)/lib/tmpfiles.d
+examplesdir = $(datadir)/doc/scgid/examples
+
 sharedirs = bash-completion/completions zsh/site-functions fish/vendor_completions.d
 
 GOFLAGS_BUILD = -trimpath -ldflags '-X main.version=$(VERSION)'
 STATICCHECK   = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME     ?= 10s
 
-.PHONY: build demo check deps lint test fuzz bench install clean
+.PHONY: build demo check deps lint test fuzz bench install install-units clean
 
 build: ## programs into bin/
 	$(GO) build $(GOFLAGS_BUILD) -o bin/ ./cmd/scgid ./cmd/scgictl ./cmd/scgi-cgi ./cmd/scgibench
@@ -56,19 +63,33 @@ fuzz: ## short; FUZZTIME=5m for long runs
 bench: build ## speed beside a small C dispatcher, in one run
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./cmd/scgibench/...
 
-install: build
+install: build install-units ## everything; DESTDIR for packages
 	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(libdir) \
-		$(DESTDIR)$(dbusdir) $(DESTDIR)$(polkitdir) $(addprefix $(DESTDIR)$(datadir)/,$(sharedirs))
+		$(addprefix $(DESTDIR)$(datadir)/,$(sharedirs))
 	install -m 755 bin/scgid $(DESTDIR)$(sbindir)/
 	install -m 755 bin/scgictl bin/scgibench $(DESTDIR)$(bindir)/
 	install -m 755 bin/scgi-wsgi bin/scgi-cgi $(DESTDIR)$(libdir)/
 	for n in 1 5 7 8; do install -d $(DESTDIR)$(mandir)/man$$n && \
 		install -m 644 packaging/man/*.$$n $(DESTDIR)$(mandir)/man$$n/ || exit; done
-	install -m 644 units/org.scgid1.conf $(DESTDIR)$(dbusdir)/
-	install -m 644 units/org.scgid1.policy $(DESTDIR)$(polkitdir)/
 	bin/scgictl completion bash >$(DESTDIR)$(datadir)/bash-completion/completions/scgictl
 	bin/scgictl completion zsh >$(DESTDIR)$(datadir)/zsh/site-functions/_scgictl
 	bin/scgictl completion fish >$(DESTDIR)$(datadir)/fish/vendor_completions.d/scgictl.fish
+
+# Commands in units are absolute paths.
+atprefix = sed -e '/^Exec/s,/usr/sbin/,$(sbindir)/,' -e '/^Exec/s,/usr/bin/,$(bindir)/,'
+
+install-units: ## what systemd, the bus and polkit read
+	install -d $(DESTDIR)$(unitdir) $(DESTDIR)$(userunitdir) $(DESTDIR)$(sysusersdir) $(DESTDIR)$(tmpfilesdir) \
+		$(DESTDIR)$(examplesdir) $(DESTDIR)$(dbusdir) $(DESTDIR)$(polkitdir) $(DESTDIR)/etc/scgid
+	for u in scgid@.service scgid@.socket scgid.target; do \
+		$(atprefix) units/$$u >$(DESTDIR)$(unitdir)/$$u && chmod 644 $(DESTDIR)$(unitdir)/$$u || exit; done
+	for u in scgid@.service scgid@.socket; do \
+		$(atprefix) units/user/$$u >$(DESTDIR)$(userunitdir)/$$u && chmod 644 $(DESTDIR)$(userunitdir)/$$u || exit; done
+	install -m 644 units/scgid.sysusers $(DESTDIR)$(sysusersdir)/scgid.conf
+	install -m 644 units/scgid.tmpfiles $(DESTDIR)$(tmpfilesdir)/scgid.conf
+	install -m 644 units/examples/*.conf $(DESTDIR)$(examplesdir)/
+	install -m 644 units/org.scgid1.conf $(DESTDIR)$(dbusdir)/
+	install -m 644 units/org.scgid1.policy $(DESTDIR)$(polkitdir)/
 
 clean:
 	rm -rf bin
