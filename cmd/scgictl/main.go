@@ -7,7 +7,8 @@
 // It asks the pool's master over its control socket (package control/api) and
 // owns only how that is printed: nothing that came from outside reaches a
 // terminal as it is, see screen.go. Who may do what is decided by the master,
-// not here. It never signals a master or touches its files.
+// not here. It never signals a master or touches its files; create and remove
+// alone write any, for systemd.
 package main
 
 import (
@@ -72,6 +73,10 @@ var (
 		dumpCommand,
 		logLevelCommand,
 	}
+	setting = []func(*ctl) *cobra.Command{
+		createCommand,
+		removeCommand,
+	}
 )
 
 func rootCommand(c *ctl) *cobra.Command {
@@ -101,6 +106,7 @@ func rootCommand(c *ctl) *cobra.Command {
 	})
 	addGroup(root, c, "See what a pool does:", looking)
 	addGroup(root, c, "Change it:", changing)
+	addGroup(root, c, "Set it up under systemd:", setting)
 	root.AddCommand(completionCommand(c))
 	return root
 }

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// created is what create --json prints.
+type created struct {
+	Name     string        `json:"name"`
+	User     string        `json:"user,omitempty"` // that it runs as
+	WebGroup string        `json:"web_group,omitempty"`
+	Listen   []string      `json:"listen"`
+	DryRun   bool          `json:"dry_run"`
+	Files    []createdFile `json:"files"`
+	Notes    []string      `json:"notes"`
+	Next     []string      `json:"next"` // commands
+}
+
+type createdFile struct {
+	Path  string `json:"path"`
+	Mode  string `json:"mode"`
+	Group string `json:"group,omitempty"`
+	Text  string `json:"text"`
+}
+
+// next are the commands to be typed now.
+func (p *plan) next() []string {
+	var all []string
+	if p.ofUser() {
+		if len(p.writes) > 1 { // drop-ins
+			all = append(all, "systemctl --user daemon-reload")
+		}
+		return append(all, "systemctl --user enable --now "+p.unit("socket"), "scgictl request "+p.addresses()[0]+" /")
+	}
+	if p.root != "" {
+		return []string{strings.Join(p.systemctl("enable", p.unit("socket")), " ")}
+	}
+	return []string{"systemctl enable --now " + p.unit("socket"), "scgictl doctor " + p.name}
+}
+
+// nginx is what nginx has to be told; empty where it cannot connect.
+func (p *plan) nginx() string {
+	addr := p.addresses()[0]
+	switch {
+	case p.ofUser() || addr[0] == '@':
+		return ""
+	case isPath(addr):
+		addr = "unix:" + addr
+	}
+	return "location / { include scgi_params; scgi_pass " + addr + "; }"
+}
+
+func (c *ctl) showPlan(p *plan, dryRun bool) error {
+	out := created{Name: p.name, User: p.user, WebGroup: p.web, Listen: p.addresses(), DryRun: dryRun,
+		Notes: some(p.notes), Next: p.next()}
+	for _, w := range p.writes {
+		out.Files = append(out.Files, createdFile{w.path, fmt.Sprintf("%04o", w.mode), w.group, w.text})
+	}
+	return c.show(out, func(s *screen) {
+		if dryRun {
+			s.planned(p)
+			return
+		}
+		s.line(span{bold, p.name}, ": created")
+		width := 0
+		for _, w := range p.writes {
+			width = max(width, textWidth(s.clean(w.path)))
+		}
+		for _, w := range p.writes {
+			s.line("  ", w.path, strings.Repeat(" ", width-textWidth(s.clean(w.path))), span{dim, "  " + w.what})
+		}
+		s.notes(p.notes)
+		s.line()
+		s.line("Next:")
+		for i, command := range p.next() {
+			s.line("  ", command)
+			if i == 0 && p.nginx() != "" {
+				s.line(span{dim, "  and in nginx, in a server:"})
+				s.line("    ", p.nginx())
+			}
+		}
+	})
+}
+
+// planned prints files as systemctl cat does.
+func (s *screen) planned(p *plan) {
+	for i, w := range p.writes {
+		if i > 0 {
+			s.line()
+		}
+		mode := fmt.Sprintf("%04o", w.mode)
+		if w.group != "" {
+			mode += ", group " + w.group
+		}
+		s.line(span{cyan, fmt.Sprintf("# %s (%s)", w.path, mode)})
+		for _, line := range strings.Split(strings.TrimSuffix(w.text, "\n"), "\n") {
+			s.tabbed(line)
+		}
+	}
+	s.notes(p.notes)
+}
+
+// tabbed prints a line in which tabs are meant.
+func (s *screen) tabbed(line string) {
+	for i, part := range strings.Split(line, "\t") {
+		if i > 0 {
+			s.WriteByte('\t')
+		}
+		s.WriteString(s.clean(part))
+	}
+	s.WriteByte('\n')
+}
+
+func (s *screen) notes(notes []string) {
+	if len(notes) > 0 {
+		s.line()
+	}
+	for _, n := range notes {
+		s.line(span{yellow, "note: "}, n)
+	}
+}
+
+// advise notes what is going to be in the way, as far as one can see.
+func (p *plan) advise() {
+	if !p.hasUnits() {
+		p.notes = append(p.notes, "scgid's units are not installed here")
+	}
+	for _, addr := range p.addresses() {
+		if to, err := netip.ParseAddrPort(addr); err == nil && !to.Addr().IsLoopback() {
+			p.notes = append(p.notes, "whoever reaches "+addr+" may send requests: SCGI has neither passwords nor encryption")
+		} else if err == nil || addr[0] == '@' {
+			p.notes = append(p.notes, "any user of this machine may send requests to "+addr)
+		}
+	}
+	if p.root != "" {
+		return
+	}
+	env, err := p.loaded.Environ()
+	if err == nil {
+		_, err = checkCommand(p.loaded.Worker.ExecStart, env)
+	}
+	if err != nil {
+		p.notes = append(p.notes, "ExecStart=: "+err.Error())
+	}
+	if dir := p.loaded.Worker.WorkingDirectory; dir != "" {
+		if _, err := os.Stat(dir); err != nil {
+			p.notes = append(p.notes, "WorkingDirectory=: "+err.Error())
+		}
+	}
+	p.reach()
+}
+
+// reach notes what of the command the pool's user cannot read, by the modes.
+func (p *plan) reach() {
+	if p.user == "" {
+		return
+	}
+	a, err := findAccount(p.user)
+	if err != nil {
+		return // not made yet
+	}
+	paths := p.loaded.Worker.ExecStart
+	if dir := p.loaded.Worker.WorkingDirectory; dir != "" {
+		paths = append([]string{dir}, paths...)
+	}
+	seen := map[string]bool{}
+	for _, path := range paths {
+		// An argument may be FILE:CALLABLE, as scgi-wsgi's is.
+		if path, _, _ = strings.Cut(path, ":"); !isPath(path) {
+			continue
+		}
+		what, st := a.shutOut(path)
+		if what != "" && !seen[what] {
+			seen[what] = true
+			p.notes = append(p.notes, fmt.Sprintf("%s may not read %s (%s)", p.user, what, describe(st)))
+		}
+	}
+}
+
+// mayRead is a permission bit, like mayWrite.
+const mayRead = 4
+
+// shutOut returns what on the way to a file, or a directory, a user may not
+// pass or read; empty is nothing.
+func (a *account) shutOut(path string) (string, *unix.Stat_t) {
+	var st unix.Stat_t
+	err := unix.Stat(path, &st)
+	if err != nil && !errors.Is(err, unix.EACCES) {
+		return "", nil
+	}
+	if o := a.obstacle(path); o != nil && o.dir {
+		return o.path, &o.st
+	}
+	if err == nil && !a.allowed(&st, mayRead) {
+		return path, &st
+	}
+	return "", nil
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/scgid/scgid/control/bus"
+)
+
+func TestPoolsHaveUsersThatSystemdTakes(t *testing.T) {
+	seen := map[string]string{}
+	for pool, want := range map[string]string{
+		"wiki":                  "scgid-wiki",
+		"my-app_2":              "scgid-my-app_2",
+		strings.Repeat("x", 25): "scgid-" + strings.Repeat("x", 25),
+		strings.Repeat("x", 26): "scgid-" + strings.Repeat("x", 16) + "-18d2a9c4",
+		strings.Repeat("x", 64): "scgid-" + strings.Repeat("x", 16) + "-7ce10097",
+		"a-b":                   "scgid-a-b",
+		"a.b":                   "scgid-a-b-2e7336dc",
+		"a..b":                  "scgid-a--b-f62b4241",
+	} {
+		user, _ := poolUser(pool)
+		if !strings.HasPrefix(user, want) || len(user) > userMax || strings.Contains(user, ".") {
+			t.Errorf("pool %s has user %s, want %s", pool, user, want)
+		}
+		if other, ok := seen[user]; ok {
+			t.Errorf("%s and %s have one user, %s", pool, other, user)
+		}
+		seen[user] = pool
+	}
+}
+
+func TestBusLabelIsTheServers(t *testing.T) {
+	for _, pool := range []string{"wiki", "my-app", "a.b", "1st", "x1", "_", "a_b", "Z-"} {
+		if got, want := "org.scgid1.app."+busLabel(pool), bus.Name(pool); got != want {
+			t.Errorf("%s is %s, the server takes %s", pool, got, want)
+		}
+	}
+}
+
+func TestChangedFilesAreNotTakenForOurs(t *testing.T) {
+	text := signed("wiki", "# a comment\n", "[Worker]\nExecStart=app\n")
+	for _, c := range []struct {
+		what, text string
+		want       origin
+	}{
+		{"as it was written", text, written},
+		{"without a comment", signed("wiki", "", "[Pool]\n"), written},
+		{"a changed value", strings.Replace(text, "app", "other", 1), edited},
+		{"one more line", text + "Nice=1\n", edited},
+		{"another comment", "#\n" + text, edited},
+		{"a lost line", strings.TrimSuffix(text, "ExecStart=app\n"), edited},
+		{"another pool's", signed("shop", "", "[Pool]\n"), foreign},
+		{"no signature", "[Worker]\n", foreign},
+		{"a signature in a value", "[Worker]\nExecStart=" + signature + "wiki 0\n", foreign},
+		{"nothing", "", foreign},
+	} {
+		if got := signer("wiki", c.text); got != c.want {
+			t.Errorf("%s: %d, want %d", c.what, got, c.want)
+		}
+	}
+}
+
+func TestLinksAndPipesAreSomebodyElses(t *testing.T) {
+	dir := t.TempDir()
+	file, link, pipe := filepath.Join(dir, "file"), filepath.Join(dir, "link"), filepath.Join(dir, "pipe")
+	if err := os.WriteFile(file, []byte(signed("wiki", "", "[Pool]\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(file, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]origin{file: written, link: foreign, pipe: foreign, dir: foreign, file + ".none": absent} {
+		if got, err := originOf("wiki", path); got != want || err != nil {
+			t.Errorf("%s: %d, %v, want %d", path, got, err, want)
+		}
+	}
+}
+
+func TestADraftReplacesNothingAndLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	there := filepath.Join(dir, "there")
+	if err := os.WriteFile(there, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	old := unix.Umask(0o077)
+	defer unix.Umask(old)
+	var d draft
+	made := filepath.Join(dir, "a/b/made")
+	if err := d.write(made, "ours", 0o644, -1); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]os.FileMode{made: 0o644, filepath.Dir(made): 0o755 | os.ModeDir} {
+		if info, err := os.Stat(path); err != nil || info.Mode() != want {
+			t.Errorf("%s: %v, %v", path, info, err)
+		}
+	}
+	if err := d.write(there, "ours", 0o644, -1); err == nil || !strings.Contains(err.Error(), "file exists") {
+		t.Errorf("writing over a file: %v", err)
+	}
+	if text, _ := os.ReadFile(there); string(text) != "mine" {
+		t.Errorf("the file is %q now", text)
+	}
+	if left := d.undo(); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("left: %v, %v", entries, err)
+	}
+}

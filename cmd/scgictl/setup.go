@@ -1,0 +1,166 @@
+package main
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// A setup is where everything of one pool is that create writes and remove
+// takes away.
+type setup struct {
+	name string
+	root string // the system's files are below it; empty: this system's
+	home string // of a pool of systemctl --user: the user's configuration; else empty
+}
+
+// ofUser says that the pool is of systemctl --user.
+func (s *setup) ofUser() bool { return s.home != "" }
+
+// at is a path of the system.
+func (s *setup) at(path string) string { return filepath.Join("/", s.root, path) }
+
+func (s *setup) conf() string {
+	if s.ofUser() {
+		return filepath.Join(s.home, "scgid", s.name+".conf")
+	}
+	return s.at("/etc/scgid/" + s.name + ".conf")
+}
+
+func (s *setup) sysusers() string { return s.at("/etc/sysusers.d/" + s.sysusersName()) }
+
+func (s *setup) sysusersName() string { return "scgid-" + s.name + ".conf" }
+
+// unit is a unit of the pool; kind is socket or service.
+func (s *setup) unit(kind string) string { return "scgid@" + s.name + "." + kind }
+
+// dropIns is the directory of a unit's drop-ins.
+func (s *setup) dropIns(kind string) string {
+	if s.ofUser() {
+		return filepath.Join(s.home, "systemd/user", s.unit(kind)+".d")
+	}
+	return s.at("/etc/systemd/system/" + s.unit(kind) + ".d")
+}
+
+// The drop-ins that create may write.
+func (s *setup) userDropIn() string { return filepath.Join(s.dropIns("service"), "10-scgid-user.conf") }
+func (s *setup) busDropIn() string  { return filepath.Join(s.dropIns("service"), "10-scgid-bus.conf") }
+func (s *setup) listenDropIn() string {
+	return filepath.Join(s.dropIns("socket"), "10-scgid-listen.conf")
+}
+func (s *setup) webDropIn() string { return filepath.Join(s.dropIns("socket"), "10-scgid-web.conf") }
+
+// files are all that create may write. The last is the one without which there
+// is no pool.
+func (s *setup) files() []string {
+	if s.ofUser() {
+		return []string{s.busDropIn(), s.listenDropIn(), s.conf()}
+	}
+	return []string{s.userDropIn(), s.busDropIn(), s.listenDropIn(), s.webDropIn(), s.sysusers(), s.conf()}
+}
+
+// kept are the directories in which the application keeps what it has; see
+// StateDirectory= in systemd.exec(5).
+func (s *setup) kept() []string {
+	return []string{s.at("/var/lib/scgid/" + s.name), s.at("/var/cache/scgid/" + s.name)}
+}
+
+// systemctl is how to call it for the pool.
+func (s *setup) systemctl(args ...string) []string {
+	switch {
+	case s.ofUser():
+		return append([]string{"systemctl", "--user"}, args...)
+	case s.root != "":
+		return append([]string{"systemctl", "--root=" + s.root}, args...)
+	}
+	return append([]string{"systemctl"}, args...)
+}
+
+// unitDirs are where packages put units; see systemd.unit(5).
+var unitDirs = []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system",
+	"/usr/lib/systemd/system", "/lib/systemd/system"}
+
+// hasUnits says whether scgid's units are installed.
+func (s *setup) hasUnits() bool {
+	dirs := unitDirs
+	if s.ofUser() {
+		dirs = []string{filepath.Join(s.home, "systemd/user"), "/etc/systemd/user", "/run/systemd/user",
+			"/usr/local/lib/systemd/user", "/usr/lib/systemd/user"}
+	}
+	for _, dir := range dirs {
+		if !s.ofUser() {
+			dir = s.at(dir)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "scgid@.socket")); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// id looks a user up in passwd or a group in group, as the system has them.
+func (s *setup) id(file, name string) (uint32, bool) {
+	text, err := os.ReadFile(s.at("/etc/" + file))
+	if err == nil {
+		for _, line := range strings.Split(string(text), "\n") {
+			f := strings.Split(line, ":")
+			if len(f) < 4 || f[0] != name {
+				continue
+			}
+			n, err := strconv.ParseUint(f[2], 10, 32)
+			return uint32(n), err == nil
+		}
+	}
+	if s.root != "" {
+		return 0, false
+	}
+	return otherID(file, name)
+}
+
+// otherID asks what else knows users and groups of this system.
+func otherID(file, name string) (uint32, bool) {
+	text := ""
+	if file == "group" {
+		if g, err := user.LookupGroup(name); err == nil {
+			text = g.Gid
+		}
+	} else if u, err := user.Lookup(name); err == nil {
+		text = u.Uid
+	}
+	n, err := strconv.ParseUint(text, 10, 32)
+	return uint32(n), err == nil
+}
+
+// userMax is the longest name of a user that systemd takes; see sysusers.d(5).
+const userMax = 31
+
+// poolUser is the name of the application's own user. One that would be too
+// long, or have a dot in it, is made of another name and says so.
+func poolUser(pool string) (name string, another bool) {
+	name = "scgid-" + pool
+	if len(name) <= userMax && !strings.Contains(name, ".") {
+		return name, false
+	}
+	sum := sha256.Sum256([]byte(pool))
+	tail := fmt.Sprintf("-%x", sum[:4])
+	name = strings.ReplaceAll(name, ".", "-")
+	return name[:min(len(name), userMax-len(tail))] + tail, true
+}
+
+// busLabel is a pool's name as a part of a bus name; see sd_bus_path_encode(3).
+func busLabel(pool string) string {
+	var b strings.Builder
+	for i := range len(pool) {
+		c := pool[i]
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || i > 0 && c >= '0' && c <= '9' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "_%02x", c)
+		}
+	}
+	return b.String()
+}
