@@ -96,7 +96,11 @@ func (l *loop) nextMarked() *listener {
 
 // acceptFrom takes one connection.
 func (l *loop) acceptFrom(from *listener) {
+	l.foresee()
 	fd, errno := accept(from.FD)
+	if errno != 0 {
+		l.recordStake()
+	}
 	switch errno {
 	case 0:
 		l.count.Accepted++

@@ -43,6 +43,7 @@ func (l *loop) answer(c *conn, status int) {
 		l.drop(c)
 		return
 	}
+	l.stake(c, false)
 	if l.ending.len >= drainAtOnce {
 		l.drop(l.ending.first.of)
 	}

@@ -44,6 +44,8 @@ type conn struct {
 	probe bool // ours, to a trial
 	tries int  // how often it was passed to a worker
 
+	staked bool // counted in loop.atStake; only stake changes it
+
 	size    int    // of the header on the wire; 0 is unknown
 	seen    int    // bytes that lay in the socket when the header was judged
 	hash    uint64 // keyed, of the whole header
@@ -102,6 +104,7 @@ func (l *loop) newConn(fd int, from *listener) *conn {
 	c.fd, c.id, c.unix, c.accepted = fd, l.lastConn, from.Unix, l.now
 	c.place.of, c.check.of = c, c
 	l.open++
+	l.stake(c, true)
 	return c
 }
 
@@ -109,6 +112,7 @@ func (l *loop) newConn(fd int, from *listener) *conn {
 func (l *loop) drop(c *conn) {
 	c.place.leave()
 	c.check.leave()
+	l.stake(c, false)
 	if c.watch != unwatched {
 		// A worker may hold a copy, and epoll forgets a registration only
 		// with the last of them.

@@ -119,6 +119,7 @@ func (l *loop) choose() *worker {
 func (l *loop) passed(c *conn, w *worker) {
 	c.place.leave()
 	c.state, c.worker, c.passedAt = passed, w, l.now
+	l.stake(c, false)
 	c.tries++
 	l.queued.Add(l.now - c.accepted)
 	w.conns = append(w.conns, c)
@@ -150,6 +151,8 @@ func (l *loop) finish(c *conn, code int, bytes int64) {
 func (l *loop) confirm(c *conn) {
 	w := c.worker
 	c.check.leave()
+	l.foresee()
+	defer l.recordStake()
 	id, err := link.Recall(w.end)
 	if err != nil {
 		return // received: nothing lies there
@@ -171,5 +174,6 @@ func (l *loop) requeue(c *conn) {
 	c.check.leave()
 	c.worker = nil
 	c.state = waiting
+	l.stake(c, true)
 	l.waiting.insert(&c.place, c.whole+l.set.QueueTimeout)
 }

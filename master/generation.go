@@ -70,6 +70,7 @@ func (l *loop) keep(set Settings) Settings {
 	now := &l.set
 	set.Name, set.PID, set.Version, set.Build = now.Name, now.PID, now.Version, now.Build
 	set.LogLevel, set.Journal, set.Watchdog, set.Reread = now.LogLevel, now.Journal, now.Watchdog, now.Reread
+	set.Record = now.Record
 	set.Command = baseCommand(set)
 	return set
 }
@@ -83,6 +84,7 @@ func (l *loop) adopt(g *generation) {
 	l.current, l.set = g, g.set
 	l.configured = g.set.Limits
 	l.set.Limits = l.scaledOver(g.set.Limits)
+	l.keepRecord()
 	if need := bufferFor(l.set); need > len(l.buf) {
 		l.buf = make([]byte, need)
 	}

@@ -41,6 +41,7 @@ type loop struct {
 	freeConns   []*conn
 	lastConn    uint64
 	open        int // connections that are not closed
+	atStake     int // of these, those that a crash of ours would lose
 	parked      list[conn]
 	waiting     list[conn]
 	ending      list[conn]
@@ -82,6 +83,7 @@ type loop struct {
 	lookAt         Time   // look where the directory leads then; 0 is never
 	tried          string // where it led when a start failed
 
+	record     *Record        // may be nil
 	configured control.Limits // without what was set at run time
 	scaled     control.Change // what was
 	given      []Listener
@@ -135,6 +137,7 @@ func (l *loop) run() error {
 			l.watchRoll()
 		}
 		l.watchState()
+		l.keepRecord()
 		if l.stage != serving && l.windUp() {
 			return nil
 		}

@@ -52,6 +52,8 @@ type Settings struct {
 	QueueTimeout time.Duration
 
 	Watchdog time.Duration // how often Notifier.Watchdog is called; 0 is never
+
+	Record *Record // what is left to the next master in case of a crash; may be nil. It has to stay open until Run returns
 }
 
 // A Notifier is told what the service manager wants to know. Its methods must
@@ -98,7 +100,7 @@ func New(set Settings, listeners []Listener, notify Notifier, log *slog.Logger) 
 		seed: maphash.MakeSeed(), began: time.Now(),
 		current: &generation{number: 1, set: set}, lastGeneration: 1,
 		exits: map[string]uint64{}, subscribers: map[*subscriber]bool{},
-		configured: set.Limits, given: listeners,
+		record: set.Record, configured: set.Limits, given: listeners,
 		buf: make([]byte, bufferFor(set)),
 	}
 	m := &Master{loop: l, box: box, ops: newOperations(), done: make(chan struct{}), reread: set.Reread}
@@ -151,10 +153,15 @@ func (m *Master) Run() error {
 	if l.set.Watchdog > 0 {
 		l.watchdogAt = l.now + l.set.Watchdog
 	}
+	l.takeUp()
 	if l.set.Limits.MinWorkers == 0 {
 		l.sayReady()
 	}
 	err := l.run()
+	if err == nil {
+		l.record.end()
+	}
+	l.record = nil // what is closed from here on is lost with us
 	l.abandon()
 	for s := range l.subscribers {
 		s.once.Do(func() { close(s.c) })

@@ -15,22 +15,22 @@ import (
 	"github.com/scgid/scgid/control"
 )
 
-// again is what the configuration of a rig says at the next reload.
-type again struct {
+// anew is what the configuration of a rig says at the next reload.
+type anew struct {
 	mu    sync.Mutex
 	set   Settings
 	notes []string
 	err   error
 }
 
-func (a *again) reread() (Settings, []string, error) {
+func (a *anew) reread() (Settings, []string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.set, a.notes, a.err
 }
 
 // say changes it.
-func (a *again) say(mode string, edit func(*Settings)) {
+func (a *anew) say(mode string, edit func(*Settings)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.set, a.err = settings(mode), nil
@@ -40,9 +40,9 @@ func (a *again) say(mode string, edit func(*Settings)) {
 }
 
 // beginAgain is begin with a configuration that can be read again.
-func beginAgain(t *testing.T, mode string, edit func(*Settings)) (*rig, *again) {
+func beginAgain(t *testing.T, mode string, edit func(*Settings)) (*rig, *anew) {
 	t.Helper()
-	a := &again{}
+	a := &anew{}
 	a.say(mode, edit)
 	return begin(t, mode, func(s *Settings) {
 		if edit != nil {
@@ -211,18 +211,18 @@ func TestReloadsUnderLoadFailNoRequestAndKeepTheBounds(t *testing.T) {
 
 func TestReloadThatFailsChangesNothing(t *testing.T) {
 	for name, test := range map[string]struct {
-		change func(*again)
+		change func(*anew)
 		want   []string
 	}{
-		"configuration": {func(a *again) { a.err = errors.New("wiki.conf:2: unknown key") }, []string{"wiki.conf:2: unknown key"}},
-		"last words": {func(a *again) { a.say("say:no such database", four) },
+		"configuration": {func(a *anew) { a.err = errors.New("wiki.conf:2: unknown key") }, []string{"wiki.conf:2: unknown key"}},
+		"last words": {func(a *anew) { a.say("say:no such database", four) },
 			[]string{"could not start: it exited with status 3 before it was ready", "it wrote last:\n  first line\n  no such database?[31m"}},
-		"failed": {func(a *again) { a.say("fail", four) }, []string{"could not start: no module named ?[31mapp"}},
-		"silent": {func(a *again) { a.say("mute", func(s *Settings) { four(s); s.StartTimeout = 200 * time.Millisecond }) },
+		"failed": {func(a *anew) { a.say("fail", four) }, []string{"could not start: no module named ?[31mapp"}},
+		"silent": {func(a *anew) { a.say("mute", func(s *Settings) { four(s); s.StartTimeout = 200 * time.Millisecond }) },
 			[]string{"was not ready within StartTimeoutSec=200ms"}},
-		"directory": {func(a *again) { a.say("plain", func(s *Settings) { four(s); s.Command.Dir = "/no/such/directory" }) },
+		"directory": {func(a *anew) { a.say("plain", func(s *Settings) { four(s); s.Command.Dir = "/no/such/directory" }) },
 			[]string{"cannot enter the working directory /no/such/directory", "no such file"}},
-		"probe": {func(a *again) { a.say("plain", func(s *Settings) { four(s); s.ProbeURI = "/die" }) },
+		"probe": {func(a *anew) { a.say("plain", func(s *Settings) { four(s); s.ProbeURI = "/die" }) },
 			[]string{"did not answer Request.ProbeURI=/die as it should"}},
 	} {
 		t.Run(name, func(t *testing.T) {

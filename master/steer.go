@@ -25,6 +25,7 @@ func (l *loop) scale(c control.Change) (control.Limits, error) {
 	}
 	l.log.info("limits changed", "min", limits.MinWorkers, "max", limits.MaxWorkers, "min_idle", limits.MinIdle, "max_idle", limits.MaxIdle)
 	l.set.Limits = limits
+	l.keepRecord()
 	l.failures, l.retryAt = 0, 0 // somebody looks after it: try at once
 	l.emit(control.Event{Kind: control.EventLimits, Limits: &limits})
 	return limits, nil
@@ -39,8 +40,10 @@ func (l *loop) pause(limit time.Duration) error {
 	if limit > 0 {
 		l.resumeAt = l.now + limit
 	}
-	if !l.paused {
-		l.paused = true
+	first := !l.paused
+	l.paused = true
+	l.recordPause()
+	if first {
 		l.log.info("intake paused", "limit", limit)
 		l.emit(control.Event{Kind: control.EventPaused})
 	}
@@ -61,6 +64,7 @@ func (l *loop) resume() {
 	l.resumeAt = 0
 	if l.paused {
 		l.paused = false
+		l.recordPause()
 		l.quietSince = l.now
 		l.log.info("intake resumed")
 		l.emit(control.Event{Kind: control.EventResumed})

@@ -101,6 +101,12 @@ func (l *loop) enter(w *worker, s workerState) {
 	w.state = s
 	l.in[s]++
 	w.timer.leave()
+	if s == killed || s == gone {
+		// Its connections are with us alone again, until bury decides.
+		for _, c := range w.conns {
+			l.stake(c, true)
+		}
+	}
 	if s == starting {
 		l.starts.append(&w.timer, l.now+w.of.set.StartTimeout)
 	}

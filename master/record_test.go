@@ -1,0 +1,254 @@
+package master
+
+import (
+	"fmt"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/scgid/scgid/control"
+	"golang.org/x/sys/unix"
+)
+
+// again opens the record behind r once more, as the next master does.
+func again(t *testing.T, r *Record) (*Record, error) {
+	t.Helper()
+	fd, err := unix.FcntlInt(uintptr(r.FD()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return OpenRecord(fd, "wiki")
+}
+
+func mustRecord(t *testing.T) *Record {
+	t.Helper()
+	r, err := NewRecord("wiki")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r
+}
+
+func TestRecordTellsTheNextMasterWhatWasWritten(t *testing.T) {
+	checkFDs(t)
+	r := mustRecord(t)
+	if r.crashed() != nil {
+		t.Error("a new record tells of a crash")
+	}
+	configured := control.Limits{MinWorkers: 1, MaxWorkers: 8, MinIdle: 1, MaxIdle: 4}
+	now := control.Limits{MinWorkers: 0, MaxWorkers: control.WorkersMax, MinIdle: 1, MaxIdle: 5}
+	r.begin(4711)
+	r.set(wordLimits, packLimits(now, configured))
+	r.set(wordPause, 77)
+	r.set(wordStake, 3)
+	r.set(wordWorkers, 2)
+	r.set(wordServed, 1<<40)
+	next, err := again(t, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	l := next.crashed()
+	if l == nil || l.pid != 4711 || l.stake != 3 || l.active != 2 || l.served != 1<<40 || !l.paused || l.resume != 77 {
+		t.Fatalf("it says %+v", l)
+	}
+	if got := l.limits.Apply(configured); got != now || l.limits.MinIdle != nil {
+		t.Errorf("limits %+v, want %+v", got, now)
+	}
+	// The first one, still there, sees the second at work: it is one page.
+	next.begin(4712)
+	if r.page.get(wordPID) != 4712 || r.page.get(wordMasters) != 2 || next.crashed() != nil {
+		t.Errorf("pid %d, %d masters", r.page.get(wordPID), r.page.get(wordMasters))
+	}
+	next.end()
+	third, err := again(t, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer third.Close()
+	if third.crashed() != nil {
+		t.Error("a master that ended in order is said to have crashed")
+	}
+}
+
+func TestRecordIsTheSameBytesOnEveryMachine(t *testing.T) {
+	r := mustRecord(t)
+	r.begin(0x010203)
+	if got := string(r.page.bytes()[:16]); got != "scgidrec\x01\x00\x00\x00\x00\x00\x00\x00" {
+		t.Errorf("it begins with %q", got)
+	}
+	if got := string(r.page.bytes()[8*wordPID:][:8]); got != "\x03\x02\x01\x00\x00\x00\x00\x00" {
+		t.Errorf("the pid is %q", got)
+	}
+}
+
+func TestPackedLimitsAreThoseThatDiffer(t *testing.T) {
+	pick := func() int { return [...]int{0, 1, 2, rand.Intn(control.WorkersMax), control.WorkersMax}[rand.Intn(5)] }
+	for range 10000 {
+		now := control.Limits{MinWorkers: pick(), MaxWorkers: pick(), MinIdle: pick(), MaxIdle: pick()}
+		configured := control.Limits{MinWorkers: pick(), MaxWorkers: pick(), MinIdle: pick(), MaxIdle: pick()}
+		c, ok := unpackLimits(packLimits(now, configured))
+		if !ok || (c.MaxWorkers == nil) != (now.MaxWorkers == configured.MaxWorkers) ||
+			c.MinWorkers != nil && *c.MinWorkers != now.MinWorkers || c.MaxIdle != nil && *c.MaxIdle != now.MaxIdle {
+			t.Fatalf("%+v over %+v became %+v", now, configured, c)
+		}
+	}
+}
+
+// fileWith makes a file in memory with these seals and a record that would be
+// believed, changed by edit and cut or filled up to size.
+func fileWith(t *testing.T, seals, size int, edit func(*page)) int {
+	t.Helper()
+	fd, err := unix.MemfdCreate("x", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := runningPage()
+	if edit != nil {
+		edit(&p)
+	}
+	if _, err := unix.Pwrite(fd, p.bytes(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Ftruncate(fd, int64(size)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
+// runningPage is the record of a master that has not ended.
+func runningPage() (p page) {
+	p.put(wordMagic, recordMagic)
+	p.put(wordVersion, recordVersion)
+	p.put(wordPool, poolHash("wiki"))
+	p.put(wordPID, 4711)
+	p.put(wordState, recordRunning)
+	return p
+}
+
+func openFile(t *testing.T, path string, flags int) int {
+	t.Helper()
+	fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
+func TestRecordThatCannotBeTrustedIsRefused(t *testing.T) {
+	checkFDs(t)
+	if r, err := OpenRecord(fileWith(t, recordSeals, recordSize, nil), "wiki"); err != nil || r.crashed() == nil {
+		t.Fatalf("the good one is refused: %v", err)
+	} else {
+		r.Close()
+	}
+	plain := filepath.Join(t.TempDir(), "plain")
+	p := runningPage()
+	if err := os.WriteFile(plain, p.bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pipe[1])
+	word := func(word int, v uint64) int {
+		return fileWith(t, recordSeals, recordSize, func(p *page) { p.put(word, v) })
+	}
+	tests := []struct {
+		name string
+		fd   int
+		want string
+	}{
+		{"a plain file", openFile(t, plain, unix.O_RDWR), "it is not "},
+		{"zeros without end", openFile(t, "/dev/zero", unix.O_RDWR), "it is not a file in memory"},
+		{"nothing", openFile(t, "/dev/null", unix.O_RDWR), "it is not a file in memory"},
+		{"a pipe", pipe[0], "it is not a file in memory"},
+		{"not open", -1, "bad file descriptor"},
+		{"without seals", fileWith(t, 0, recordSize, nil), "it is not sealed"},
+		{"can be cut", fileWith(t, unix.F_SEAL_GROW|unix.F_SEAL_SEAL, recordSize, nil), "it is not sealed"},
+		{"can be unsealed for all we know", fileWith(t, unix.F_SEAL_GROW|unix.F_SEAL_SHRINK, recordSize, nil), "it is not sealed"},
+		{"cannot be written", fileWith(t, recordSeals|unix.F_SEAL_WRITE, recordSize, nil), "mmap"},
+		{"empty", fileWith(t, recordSeals, 0, nil), "it has 0 bytes"},
+		{"cut short", fileWith(t, recordSeals, recordSize-1, nil), "it has 4095 bytes"},
+		{"too long", fileWith(t, recordSeals, recordSize+1, nil), "it has 4097 bytes"},
+		{"zeros", fileWith(t, recordSeals, recordSize, func(p *page) { *p = page{} }), "it is something else"},
+		{"noise", fileWith(t, recordSeals, recordSize, func(p *page) { rand.New(rand.NewSource(1)).Read(p.bytes()) }), "it is something else"},
+		{"of another version", word(wordVersion, 2), "its layout has version 2"},
+		{"of another pool", word(wordPool, 1), "it belongs to another pool"},
+		{"in no state", word(wordState, recordStates), "it makes no sense"},
+		{"of no process", word(wordPID, 1<<32), "it makes no sense"},
+		{"more than there can be", word(wordStake, 1<<63), "it makes no sense"},
+		{"an endless pause", word(wordPause, forever-1), "it makes no sense"},
+		{"no such limit", word(wordLimits, (control.WorkersMax+2)<<16), "its limits make no sense"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := OpenRecord(tt.fd, "wiki")
+			if err == nil {
+				r.Close()
+				t.Fatal("it is believed")
+			}
+			if !strings.HasPrefix(err.Error(), "cannot use the record of the master before: ") || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %q, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// One that was opened for reading only must not be taken either: writing it
+// would kill us.
+func TestRecordThatIsOpenForReadingOnlyIsRefused(t *testing.T) {
+	r := mustRecord(t)
+	f, err := os.Open(fmt.Sprint("/proc/self/fd/", r.FD()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenRecord(fd, "wiki"); err == nil || !strings.Contains(err.Error(), "mmap: permission denied") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestRecordingARequestAllocatesNothing(t *testing.T) {
+	l := &loop{record: mustRecord(t)}
+	c := &conn{}
+	if n := testing.AllocsPerRun(100, func() { recordRequest(l, c) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// recordRequest does for the record what a request does that finds a worker at
+// once.
+func recordRequest(l *loop, c *conn) {
+	l.foresee()
+	l.stake(c, true)
+	l.stake(c, false)
+	l.open++
+	l.keepRecord()
+	l.count.Served++
+	l.open--
+	l.keepRecord()
+}
+
+func BenchmarkRecordingARequest(b *testing.B) {
+	r, err := NewRecord("wiki")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	l, c := &loop{record: r}, &conn{}
+	for b.Loop() {
+		recordRequest(l, c)
+	}
+}
