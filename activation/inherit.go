@@ -18,43 +18,40 @@ const firstFD = 3
 // in a service is of this size.
 const maxInherited = 1024
 
-// storeNames are what entries of the service manager's descriptor store are
-// called: ours begin with the first, "stored" is the default of FDNAME=.
-const (
-	storePrefix  = "scgid-state"
-	storeDefault = "stored"
-)
-
 // Inherited takes the descriptors that the service manager passed to this
 // process (LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES) and returns them as sockets,
 // in the order in which they came; the caller owns them. It removes these
 // variables from the environment, so a second call finds nothing.
 //
-// Entries of the descriptor store are closed and their names returned as
-// ignored. Anything else that is not a listening stream socket is an error
-// that says what arrived; all descriptors are closed then.
-func Inherited() (sockets []*Socket, ignored []string, err error) {
+// Entries of the descriptor store, called StateName or something that begins
+// with it, or "stored", are returned as they are, also owned by the caller:
+// nothing is known of them but the name. Anything else that is not a listening
+// stream socket is an error that says what arrived; all descriptors are closed
+// then.
+func Inherited() (sockets []*Socket, stored []*os.File, err error) {
 	defer unsetListen()
 	if err := checkCount(); err != nil {
 		return nil, nil, err
 	}
 	files := activation.Files(true)
-	defer closeFiles(files)
 	for i, f := range files {
 		if isStored(f.Name()) {
-			ignored = append(ignored, f.Name())
+			stored = append(stored, f)
 			continue
 		}
 		// Copies go above all that was passed: one below, where the manager
 		// promised more than it passed, would be taken for the missing entry.
 		s, err := adopt(f, firstFD+len(files))
+		f.Close()
 		if err != nil {
 			closeSockets(sockets)
+			closeFiles(stored)
+			closeFiles(files[i+1:])
 			return nil, nil, fmt.Errorf("cannot inherit socket %q: fd %d %w", f.Name(), firstFD+i, err)
 		}
 		sockets = append(sockets, s)
 	}
-	return sockets, ignored, nil
+	return sockets, stored, nil
 }
 
 // unsetListen does what Files does, for the error too, and for the variable
@@ -79,7 +76,7 @@ func checkCount() error {
 }
 
 func isStored(name string) bool {
-	return strings.HasPrefix(name, storePrefix) || name == storeDefault
+	return strings.HasPrefix(name, StateName) || name == storeDefault
 }
 
 // adopt makes a Socket of a copy of f's descriptor, numbered lowest or higher.

@@ -17,7 +17,7 @@ import (
 // seen is what the heir tells of what it inherited.
 type seen struct {
 	Sockets []seenSocket
-	Ignored []string
+	Stored  []string
 	Err     string
 	Again   int      // sockets at a second call
 	Leaked  []string // passed descriptors still open, and new ones, beside the sockets
@@ -36,17 +36,23 @@ func heir() {
 	}
 	t := &testing.T{}
 	passed := heirFDs(firstFD)
-	sockets, ignored, err := Inherited()
+	sockets, stored, err := Inherited()
 	var s seen
 	if err != nil {
 		s.Err = err.Error()
 	}
-	s.Ignored = ignored
 	mine := map[int]bool{0: true, 1: true, 2: true}
 	for _, k := range sockets {
 		nonblock, cloexec := flags(t, k.FD())
 		s.Sockets = append(s.Sockets, seenSocket{k.Name(), k.Addr(), k.Unix(), k.Inherited(), nonblock, cloexec})
 		mine[k.FD()] = true
+	}
+	for _, f := range stored {
+		s.Stored = append(s.Stored, f.Name())
+		if _, cloexec := flags(t, int(f.Fd())); !cloexec {
+			s.Err += f.Name() + " is not close-on-exec"
+		}
+		f.Close()
 	}
 	n, _ := strconv.Atoi(os.Getenv("ACTIVATION_PASSED"))
 	for fd, to := range heirFDs(firstFD) {
@@ -230,14 +236,14 @@ func TestInheritedNamesWithoutFDNAMES(t *testing.T) {
 	}
 }
 
-func TestInheritedIgnoresDescriptorStore(t *testing.T) {
+func TestInheritedHandsOverDescriptorStore(t *testing.T) {
 	got := inherit(t, "app:scgid-state:stored:scgid-state-2",
 		[]*os.File{listenFile(t, "tcp", "127.0.0.1:0"), plainFile(t), pipeFile(t), plainFile(t)})
 	if got.Err != "" || len(got.Sockets) != 1 || got.Sockets[0].Name != "app" {
 		t.Errorf("inherited %+v", got)
 	}
-	if want := []string{"scgid-state", "stored", "scgid-state-2"}; !reflect.DeepEqual(got.Ignored, want) {
-		t.Errorf("ignored %q, want %q", got.Ignored, want)
+	if want := []string{"scgid-state", "stored", "scgid-state-2"}; !reflect.DeepEqual(got.Stored, want) {
+		t.Errorf("stored %q, want %q", got.Stored, want)
 	}
 }
 

@@ -53,7 +53,8 @@ type news struct {
 	watchdog bool
 	extend   time.Duration // 0: none
 	status   bool
-	text     string // of status
+	text     string   // of status
+	store    *deposit // nil: none; goes before all else
 }
 
 // NewNotifier starts a Notifier for $NOTIFY_SOCKET; without that variable all
@@ -151,13 +152,14 @@ func (n *Notifier) setStatus(text string) {
 
 func (n *Notifier) run() {
 	defer close(n.done)
+	defer func() { n.due.store.drop() }() // given up; closing, nobody else changes it
 	for {
 		send, wait, end := n.next()
 		switch {
 		case end:
 			return
 		case send != news{}:
-			n.sent(send, n.send(send.message()))
+			n.sent(send, n.send(send))
 		case wait > 0:
 			select {
 			case <-n.wake:
@@ -198,6 +200,10 @@ func (n *Notifier) next() (send news, wait time.Duration, end bool) {
 // take moves from due what goes into the next message. A change of state goes
 // at once, with the latest text; text alone waits for the end of the second.
 func (n *Notifier) take(now time.Time) news {
+	if store := n.due.store; store != nil {
+		n.due.store = nil
+		return news{store: store}
+	}
 	send, rest := n.due, news{}
 	if send.ready && send.stopping {
 		// In one message the second would hide the first.
@@ -224,6 +230,7 @@ func (n *Notifier) sent(send news, err error) {
 	n.mu.Lock()
 	first := n.retry == 0
 	if err == nil {
+		send.store.drop()
 		n.retryAt, n.retry, n.err = time.Time{}, 0, nil
 	} else {
 		n.restore(send)
@@ -248,6 +255,11 @@ func (n *Notifier) restore(send news) {
 	if d.extend == 0 {
 		d.extend = send.extend
 	}
+	if d.store == nil {
+		d.store = send.store
+	} else {
+		send.store.drop()
+	}
 	if send.status {
 		n.said = false
 		if !d.status {
@@ -258,14 +270,18 @@ func (n *Notifier) restore(send news) {
 
 // send gives the manager one message. It dials each time: the manager may
 // have made its socket anew.
-func (n *Notifier) send(message string) error {
+func (n *Notifier) send(w news) error {
 	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: n.addr, Net: "unixgram"})
 	if err == nil {
 		defer c.Close()
 		err = c.SetDeadline(time.Now().Add(sendWait))
 	}
-	if err == nil {
-		_, err = c.Write([]byte(message))
+	switch {
+	case err != nil:
+	case w.store != nil:
+		err = w.store.send(c)
+	default:
+		_, err = c.Write([]byte(w.message()))
 	}
 	if err != nil {
 		return fmt.Errorf("cannot notify the service manager: %w", err)

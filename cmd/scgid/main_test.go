@@ -38,6 +38,9 @@ func TestMain(m *testing.M) {
 		workerMain(os.Getenv(beWorker))
 		os.Exit(0)
 	case os.Getenv(beScgid) != "":
+		if os.Getenv("LISTEN_FDS") != "" {
+			os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid())) // whoever started us could not know it
+		}
 		os.Exit(run())
 	}
 	testscript.Main(m, map[string]func(){"scgid": func() { os.Exit(run()) }})
@@ -88,6 +91,9 @@ func workerMain(journal string) {
 			if fifo, ok := strings.CutPrefix(key, "/fifo"); ok {
 				os.ReadFile(fifo) // until somebody writes
 			}
+			if fifo, ok := strings.CutPrefix(key, "/hold"); ok {
+				os.ReadFile(fifo) // until somebody has opened it for writing
+			}
 			answer := key
 			if text, ok := orders(key); ok {
 				answer = text
@@ -108,6 +114,7 @@ type server struct {
 	journal string
 	log     *logBuffer
 	exited  chan error
+	files   []*os.File // what it inherits, from descriptor 3 on
 }
 
 // logBuffer keeps what scgid and its workers write to stderr.
@@ -165,6 +172,7 @@ func (s *server) start(cmd *exec.Cmd, text string) {
 	t.Helper()
 	s.cmd = cmd
 	s.cmd.Stderr = s.log
+	s.cmd.ExtraFiles = s.files
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

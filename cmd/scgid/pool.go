@@ -23,6 +23,8 @@ type manner struct {
 	from  source // of the configuration, for a reload
 	adhoc bool   // a pool without a file
 	http  string // the address of the HTTP front; "" is none
+
+	stored []*os.File // entries of the service manager's descriptor store
 }
 
 // serve runs the pool until it is told to stop. It takes the sockets.
@@ -36,6 +38,8 @@ func serve(conf *config.Config, sockets []*activation.Socket, log logger, how ma
 	set.Reread = reread(how.from, conf, sockets)
 	notify := activation.NewNotifier(func(err error) { log.Warn("cannot notify the service manager", "err", err) })
 	defer notify.Close()
+	set.Record = openRecord(conf.Name, how.stored, notify, log)
+	defer set.Record.Close()
 	m, err := master.New(set, listeners(sockets), faulty(notify), log.Logger)
 	if err != nil {
 		return err

@@ -40,11 +40,11 @@ directory; the log says where.`,
 				return err
 			}
 			log := newLog(conf.Name, verbose)
-			sockets, err := runSockets(conf, listen)
+			sockets, stored, err := runSockets(conf, listen)
 			if err != nil {
 				return err
 			}
-			return serve(conf, sockets, log, manner{adhoc: true, http: http, from: from})
+			return serve(conf, sockets, log, manner{adhoc: true, http: http, from: from, stored: stored})
 		},
 	}
 	c.Flags().SetInterspersed(false)
@@ -69,20 +69,20 @@ func poolName(command string) string {
 }
 
 // runSockets opens what --listen or Listen= names, or takes what was handed
-// over, or opens the default.
-func runSockets(conf *config.Config, listen []string) ([]*activation.Socket, error) {
+// over, or opens the default. What was handed over besides is returned too.
+func runSockets(conf *config.Config, listen []string) (sockets []*activation.Socket, stored []*os.File, err error) {
 	given := len(listen) > 0
 	if !given {
-		inherited, _, err := activation.Inherited()
-		if err != nil || len(inherited) > 0 {
-			return inherited, err
+		sockets, stored, err = activation.Inherited()
+		if err != nil || len(sockets) > 0 {
+			return sockets, stored, err
 		}
 		listen = conf.Pool.Listen
 	}
 	if len(listen) == 0 {
 		dir, err := runtimeDir()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		listen = []string{filepath.Join(dir, conf.Name+".sock")}
 	}
@@ -91,13 +91,14 @@ func runSockets(conf *config.Config, listen []string) ([]*activation.Socket, err
 		if strings.Contains(addr, "/") && !strings.HasPrefix(addr, "/") && !strings.Contains(addr, ":") && addr[0] != '@' {
 			abs, err := filepath.Abs(addr)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			listen[i] = abs
 		}
 	}
 	conf.ListenOn(listen, given)
-	return activation.OpenAll(listen, activation.Options{Mode: conf.Pool.ListenMode})
+	sockets, err = activation.OpenAll(listen, activation.Options{Mode: conf.Pool.ListenMode})
+	return sockets, stored, err
 }
 
 // runtimeDir returns the user's directory for sockets of pools without a

@@ -31,12 +31,12 @@ without any, scgid opens the addresses of Listen=.`,
 				return err
 			}
 			log := newLog(conf.Name, verbose)
-			sockets, err := serveSockets(conf, log)
+			sockets, stored, err := serveSockets(conf, log)
 			if err != nil {
 				return err
 			}
 			again := func() (*config.Config, error) { return load(names, file, set) }
-			return serve(conf, sockets, log, manner{from: again})
+			return serve(conf, sockets, log, manner{from: again, stored: stored})
 		},
 	}
 	c.Flags().StringVar(&file, "config", "", "read this `FILE` and no drop-ins")
@@ -65,26 +65,24 @@ func load(names []string, file string, set []string) (*config.Config, error) {
 }
 
 // serveSockets returns the inherited sockets, or opens those of the
-// configuration.
-func serveSockets(conf *config.Config, log logger) ([]*activation.Socket, error) {
-	sockets, ignored, err := activation.Inherited()
+// configuration, and what the service manager has kept for us.
+func serveSockets(conf *config.Config, log logger) ([]*activation.Socket, []*os.File, error) {
+	sockets, stored, err := activation.Inherited()
 	if err != nil {
-		return nil, err
-	}
-	for _, name := range ignored {
-		log.Info("closed an inherited descriptor that is no listening socket", "name", name)
+		return nil, nil, err
 	}
 	switch {
 	case len(sockets) > 0 && len(conf.Pool.Listen) > 0:
 		log.Warn("systemd holds the sockets, Listen= has no effect", "sockets", addresses(sockets))
-		return sockets, nil
+		return sockets, stored, nil
 	case len(sockets) > 0:
-		return sockets, nil
+		return sockets, stored, nil
 	case len(conf.Pool.Listen) == 0:
-		return nil, hinted{errors.New("nothing to listen on: no socket was handed over and Listen= is not set"),
+		return nil, nil, hinted{errors.New("nothing to listen on: no socket was handed over and Listen= is not set"),
 			"start scgid@" + conf.Name + ".socket, or set [Pool] Listen=/run/scgid/" + conf.Name + ".sock"}
 	}
-	return activation.OpenAll(conf.Pool.Listen, activation.Options{Mode: conf.Pool.ListenMode})
+	sockets, err = activation.OpenAll(conf.Pool.Listen, activation.Options{Mode: conf.Pool.ListenMode})
+	return sockets, stored, err
 }
 
 func addresses(sockets []*activation.Socket) string {

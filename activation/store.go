@@ -1,0 +1,73 @@
+package activation
+
+import (
+	"fmt"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// StateName is what the server's own entry in the service manager's descriptor
+// store is called.
+const StateName = "scgid-state"
+
+// storeDefault is what the service manager calls an entry without FDNAME=.
+const storeDefault = "stored"
+
+// A deposit is a descriptor on its way into the store, under a name.
+type deposit struct {
+	name string
+	fd   int // our copy
+}
+
+// Store has the service manager keep fd, and hand it to the next server of the
+// unit as the entry called name; entries that have this name already go. For
+// what has no room in the unit's FileDescriptorStoreMax= the manager does
+// nothing, without a word. Store borrows fd. Without a service manager it does
+// nothing.
+func (n *Notifier) Store(name string, fd int) (err error) {
+	n.change(func() {
+		own := -1
+		if own, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+			err = fmt.Errorf("cannot store descriptor %q: %w", name, os.NewSyscallError("fcntl", err))
+			return
+		}
+		n.due.store.drop()
+		n.due.store = &deposit{name, own}
+	})
+	return err
+}
+
+// Heard says whether there is a service manager to hear what is said.
+func (n *Notifier) Heard() bool { return n.addr != "" }
+
+// send gives the manager d. One message may either remove or add. A second
+// attempt after half of it does no harm. (The manager drops what hangs up unless
+// FDPOLL=0 is said; a file does not.)
+func (d *deposit) send(c *net.UnixConn) error {
+	if _, err := c.Write([]byte("FDSTOREREMOVE=1\nFDNAME=" + d.name)); err != nil {
+		return err
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	// WriteMsgUnix does not want to on a connected datagram socket.
+	var sent error
+	err = raw.Write(func(fd uintptr) bool {
+		sent = unix.Sendmsg(int(fd), []byte("FDSTORE=1\nFDNAME="+d.name), unix.UnixRights(d.fd), nil, unix.MSG_NOSIGNAL)
+		return sent != unix.EAGAIN
+	})
+	if err == nil {
+		err = os.NewSyscallError("sendmsg", sent)
+	}
+	return err
+}
+
+// drop closes our copy; the manager has its own.
+func (d *deposit) drop() {
+	if d != nil {
+		unix.Close(d.fd)
+	}
+}

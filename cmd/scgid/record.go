@@ -1,0 +1,67 @@
+package main
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/scgid/scgid/activation"
+	"github.com/scgid/scgid/master"
+)
+
+// openRecord returns the record that the service manager has kept, or a new one
+// that it is given to keep. It is nil where nobody keeps it. It takes the files
+// of the descriptor store.
+func openRecord(pool string, stored []*os.File, notify *activation.Notifier, log logger) *master.Record {
+	record := newestRecord(pool, stored, log)
+	if !notify.Heard() {
+		record.Close()
+		return nil
+	}
+	if record != nil && len(stored) == 1 {
+		return record // the manager has it already, and nothing else
+	}
+	var err error
+	if record == nil {
+		record, err = master.NewRecord(pool)
+	}
+	if err == nil {
+		err = notify.Store(activation.StateName, record.FD())
+	}
+	if err != nil {
+		log.Warn("limits set at run time will not outlive a crash", "err", err)
+	}
+	return record
+}
+
+// newestRecord returns the record that was begun last, nil without any. It takes
+// the files.
+func newestRecord(pool string, stored []*os.File, log logger) (newest *master.Record) {
+	for _, f := range stored {
+		if f.Name() != activation.StateName {
+			log.Info("closed an inherited descriptor that is no listening socket", "name", f.Name())
+			f.Close()
+			continue
+		}
+		record, err := reopen(f, pool)
+		if err != nil {
+			log.Warn("closed what the service manager had kept for us", "err", err)
+			continue
+		}
+		if record.Newer(newest) {
+			newest, record = record, newest
+		}
+		record.Close()
+	}
+	return newest
+}
+
+// reopen takes f.
+func reopen(f *os.File, pool string) (*master.Record, error) {
+	defer f.Close()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return master.OpenRecord(fd, pool)
+}
