@@ -115,7 +115,7 @@ func TestReexecutionOfSystemdUnderLoadFailsNoRequest(t *testing.T) {
 }
 
 func TestKillOfTheMasterEndsNoRequestAtWork(t *testing.T) {
-	const kills = 3
+	const kills = 10
 	p := newPool(t, "killed", "[Pool]\nMinWorkers=6\nMaxWorkers=6\n[Queue]\nMax=4\n"+wsgi+"Environment=NOTE=1\n")
 	l := newLoad(p, 32)
 	for kill := range kills {
@@ -151,6 +151,18 @@ func TestKillOfTheMasterEndsNoRequestAtWork(t *testing.T) {
 	t.Logf("%d requests answered, %d lost that no worker had", l.good.Load(), len(bad))
 	if n := p.show(p.service(), "NRestarts"); n != strconv.Itoa(kills) {
 		t.Errorf("%s restarts", n)
+	}
+	// Each of these masters has told of the one before, and at most one
+	// connection is on its way to a worker when a master is killed.
+	told, lost := p.crashes(), 0
+	for _, c := range told {
+		lost += c.lost
+		if c.active < 4 {
+			t.Errorf("%d requests were at workers, want the 4 that were held, at least", c.active)
+		}
+	}
+	if len(told) != kills || lost < len(bad) || lost > len(bad)+kills {
+		t.Errorf("%d crashes were told, with %d connections lost; want %d and %d", len(told), lost, kills, len(bad))
 	}
 }
 
