@@ -159,8 +159,8 @@ func (s *server) hold(k *keeper) (let func() string) {
 		s.t.Fatal(err)
 	}
 	answer := make(chan string, 1)
-	go func() { text, _ := exchange(s.addr, "/hold"+fifo); answer <- text }()
-	s.until("a worker has it", func() bool { text, _ := os.ReadFile(s.journal); return strings.Contains(string(text), "/hold") })
+	go func() { text, _ := exchange(s.addr, "/fifo"+fifo); answer <- text }()
+	s.until("a worker has it", func() bool { text, _ := os.ReadFile(s.journal); return strings.Contains(string(text), "/fifo") })
 	return func() string {
 		if err := os.WriteFile(fifo, nil, 0); err != nil {
 			s.t.Error(err)
@@ -198,7 +198,7 @@ func TestNextMasterTellsExactlyWhatACrashLost(t *testing.T) {
 		return q.Waiting == waiting && q.Listeners[0].Backlog == more
 	})
 	s.kill()
-	if text := let(); !strings.Contains(text, "/hold") {
+	if text := let(); !strings.Contains(text, "/fifo") {
 		t.Errorf("the request at work was answered %q", text)
 	}
 	for _, conn := range cut {

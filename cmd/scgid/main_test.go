@@ -91,9 +91,6 @@ func workerMain(journal string) {
 			if fifo, ok := strings.CutPrefix(key, "/fifo"); ok {
 				os.ReadFile(fifo) // until somebody writes
 			}
-			if fifo, ok := strings.CutPrefix(key, "/hold"); ok {
-				os.ReadFile(fifo) // until somebody has opened it for writing
-			}
 			answer := key
 			if text, ok := orders(key); ok {
 				answer = text
