@@ -193,9 +193,13 @@ func TestNextMasterTellsExactlyWhatACrashLost(t *testing.T) {
 	for range waiting + more {
 		go func() { text, _ := exchange(s.addr, "/later"); answers <- text }()
 	}
+	// One that is accepted before its header has come may find the queue full
+	// when it is whole.
+	queued := 0
 	s.until("the queue is full, and the rest in the kernel", func() bool {
 		q := s.status(c).Queue
-		return q.Waiting == waiting && q.Listeners[0].Backlog == more
+		queued = q.Waiting
+		return queued >= waiting && q.Parked == parked && queued+q.Listeners[0].Backlog == waiting+more
 	})
 	s.kill()
 	if text := let(); !strings.Contains(text, "/fifo") {
@@ -208,7 +212,7 @@ func TestNextMasterTellsExactlyWhatACrashLost(t *testing.T) {
 		}
 	}
 	next, _ := k.start(flags...)
-	if lost, active, served := next.tells(s); lost != parked+waiting || active != 1 || served != 1 {
+	if lost, active, served := next.tells(s); lost != parked+queued || active != 1 || served != 1 {
 		t.Errorf("%d lost, %d at workers, %d served", lost, active, served)
 	}
 	good := 0
@@ -217,8 +221,8 @@ func TestNextMasterTellsExactlyWhatACrashLost(t *testing.T) {
 			good++
 		}
 	}
-	if good != more {
-		t.Errorf("%d were answered, want the %d of the backlog", good, more)
+	if want := waiting + more - queued; good != want {
+		t.Errorf("%d were answered, want the %d of the backlog", good, want)
 	}
 	if _, stores := k.kept(); stores != 1 {
 		t.Errorf("%d records were stored, want the one that is handed on", stores)
