@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/scgid/scgid/control"
 )
@@ -98,4 +99,45 @@ func TestTheLeastBusyOfSeveralSlotsIsNext(t *testing.T) {
 		r.letGo(h)
 	}
 	r.idle(2)
+}
+
+// Those that are missed least go first, and nobody who is at work.
+func TestTheLeastRecentlyUsedOfTheIdleIsRetired(t *testing.T) {
+	checkFDs(t)
+	r := begin(t, "plain", func(s *Settings) {
+		s.Limits = control.Limits{MaxWorkers: 4, MaxIdle: 1}
+		s.IdleTimeout = time.Minute
+	})
+	all := r.hold(4)
+	var order []string
+	for i, h := range all[:3] {
+		order = append(order, r.letGo(h))
+		r.idle(i + 1)
+	}
+	busy := ""
+	r.inLoop(func(l *loop) {
+		for _, w := range l.workers {
+			if len(w.conns) > 0 {
+				busy = fmt.Sprint(w.proc.PID)
+			}
+		}
+	})
+	r.skip(time.Minute)
+	r.until("MaxIdle are left", func(s control.Status, _ Counters) bool { return s.Workers.Total == 2 })
+	var left []string
+	for _, p := range r.workers() {
+		left = append(left, fmt.Sprint(p.pid))
+		if p.state != ready {
+			t.Errorf("worker %d is %v", p.pid, p.state)
+		}
+	}
+	slices.Sort(left)
+	want := []string{order[2], busy}
+	slices.Sort(want)
+	if !slices.Equal(left, want) {
+		t.Errorf("%v are left; %v is busy, the others were used in the order %v", left, busy, order)
+	}
+	if got := r.letGo(all[3]); got != busy {
+		t.Errorf("the held request was %s's", got)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -267,4 +268,31 @@ func TestAWorkerThatIsReadyAndExitsAtOnceIsBackedOff(t *testing.T) {
 	})
 	r.skip(time.Minute)
 	r.loopUntil("tried again", func(l *loop) bool { return l.count.StartsFailed >= 3 })
+}
+
+// The header's length is known: what comes later is counted, and looked at only
+// when it can be all. (Else one byte at a time would have all of a long header
+// copied for each.)
+func TestAPartOfAHeaderIsLookedAtOnce(t *testing.T) {
+	both(t, "plain", noWorkers, func(t *testing.T, r *rig) {
+		b := request("/length=X", "X", strings.Repeat("x", 5000))
+		c := r.dial()
+		c.Write(b[:100])
+		r.loopUntil("it is watched", func(l *loop) bool {
+			return l.parked.len == 1 && l.parked.first.of.watch != unwatched && l.parked.first.of.seen == 100
+		})
+		for i := 100; i < 2000; i += 100 {
+			c.Write(b[i : i+100])
+			r.counters() // a turn with this event
+		}
+		r.inLoop(func(l *loop) {
+			if seen := l.parked.first.of.seen; seen != 100 {
+				t.Errorf("looked at again when there were %d of %d bytes", seen, len(b))
+			}
+		})
+		c.Write(b[2000:])
+		if got := r.want(c, "200 OK"); got != "5000" {
+			t.Errorf("got %q", got)
+		}
+	})
 }
