@@ -330,3 +330,21 @@ func TestFileIsSentBySendfile(t *testing.T) {
 		w.silent()
 	}
 }
+
+// The end of a reply does not wait for the rest of a body that nobody has read:
+// the client may wait for the one before it sends the other.
+func TestReplyEndsBeforeTheBodyIsReadAway(t *testing.T) {
+	w := start(t, "rude:application")
+	for _, tcp := range []bool{false, true} {
+		r := w.open(tcp)
+		io.WriteString(r.conn, strings.Replace(post("patient", "12345"), "CONTENT_LENGTH\x005", "CONTENT_LENGTH\x009", 1))
+		if reply := r.read(); body(reply) != "not read\n" { // to its end
+			t.Errorf("tcp %v: got %q", tcp, reply)
+		}
+		if _, err := io.WriteString(r.conn, "6789"); err != nil {
+			t.Errorf("tcp %v: the rest of the body is refused: %v", tcp, err)
+		}
+		r.wait()
+	}
+	w.silent()
+}

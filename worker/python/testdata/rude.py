@@ -10,6 +10,13 @@ def application(env, start):
     return globals()["do_" + env["HTTP_X_DO"].replace("-", "_")](env, start)
 
 
+def do_patient(env, start):
+    """Has the server read away the rest of bodies for as long as it takes."""
+    sys.modules["__main__"].DRAIN_SECONDS = 600
+    start("200 OK", [TEXT])
+    return [b"not read\n"]
+
+
 def do_hello(env, start):
     start("200 OK", [TEXT])
     return [b"hello\n"]
