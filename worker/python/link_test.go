@@ -194,6 +194,70 @@ func TestDeathOfTheMasterDrains(t *testing.T) {
 	}
 }
 
+// The same at the one moment at which it shows: the worker has said DONE, nobody
+// has read it, and it comes to receive. Linux then tells of the reset before it
+// gives the packets that are queued.
+func TestDeathOfTheMasterIsNoEndOfWhatIsQueued(t *testing.T) {
+	w := launch(t, python(t), "-S", "../scgi_wsgi.py", "app:application")
+	w.message()
+	first := w.open(false)
+	io.WriteString(first.conn, get("hello"))
+	first.read()
+	w.readable()
+	w.freeze()
+	var open []*request
+	for i := 0; i < 3; i++ {
+		r := w.open(false)
+		io.WriteString(r.conn, get("hello"))
+		open = append(open, r)
+	}
+	w.link.Close()
+	w.cmd.Process.Signal(syscall.SIGCONT)
+	for _, r := range append(open, first) {
+		unix.Close(r.fd)
+	}
+	for _, r := range open {
+		if reply := r.read(); body(reply) != "hello\n" {
+			t.Errorf("got %q", reply)
+		}
+	}
+	if code := w.exit(); code != 0 || w.stderr.String() != "" {
+		t.Errorf("exit status %d\n%s", code, w.stderr)
+	}
+}
+
+// readable waits until the worker has said something, and does not read it.
+func (w *worker) readable() {
+	w.t.Helper()
+	raw, err := w.link.SyscallConn()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		for n := 0; n == 0 && err == nil || err == unix.EINTR; {
+			n, err = unix.Poll(p, int(patience.Milliseconds()))
+		}
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// freeze stops the process and waits until it has stopped.
+func (w *worker) freeze() {
+	w.t.Helper()
+	pid := w.cmd.Process.Pid
+	w.cmd.Process.Signal(syscall.SIGSTOP)
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if _, state, _ := strings.Cut(string(stat), ") "); err != nil || strings.HasPrefix(state, "T") {
+			return
+		}
+	}
+	w.t.Fatal("the worker does not stop")
+}
+
 func TestThreadsServeAtTheSameTime(t *testing.T) {
 	w := start(t, "app:application", "--threads", "4")
 	var open []*request
