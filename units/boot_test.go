@@ -98,7 +98,7 @@ func boot() (*machine, error) {
 			return nil, errNeeds{tool}
 		}
 	}
-	for _, file := range []string{"lib/systemd/systemd", "usr/bin/dbus-daemon", "usr/bin/python3", "usr/bin/systemd-sysusers"} {
+	for _, file := range []string{"lib/systemd/systemd", "usr/bin/dbus-daemon", "usr/bin/curl", "usr/bin/python3", "usr/bin/systemd-sysusers"} {
 		if _, err := os.Stat(filepath.Join(lower(), file)); err != nil {
 			return nil, errNeeds{filepath.Join(lower(), file)}
 		}

@@ -39,7 +39,7 @@ var settingsInside = map[string]string{
 	// The bus, unlike us, takes 90 s for hopeless to be hopeless.
 	"etc/systemd/system.conf.d/test.conf":   "[Manager]\nDefaultTimeoutStartSec=20s\nDefaultTimeoutStopSec=10s\n",
 	"etc/systemd/journald.conf.d/test.conf": "[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\n",
-	"usr/lib/sysusers.d/scgid-test.conf":    "u scgid-tester - - /var/lib/scgid-tester /bin/bash\nu scgid-other - -\n",
+	"usr/lib/sysusers.d/scgid-test.conf":    "u scgid-tester - - /var/lib/scgid-tester /bin/bash\nu scgid-other - -\ng scgid-ops - -\ng scgid-watch - -\n",
 	"usr/lib/tmpfiles.d/scgid-test.conf":    "d /var/lib/scgid-tester 0700 scgid-tester scgid-tester -\n",
 	"etc/scgid/README":                      "NAME.conf for each pool\n",
 }

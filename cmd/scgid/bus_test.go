@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -17,13 +16,7 @@ import (
 // privateBus starts a session bus of the test's own and returns its address.
 func privateBus(t *testing.T) string {
 	t.Helper()
-	daemon, err := exec.LookPath("dbus-daemon")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs dbus-daemon")
-		}
-		t.Skip("needs dbus-daemon")
-	}
+	daemon := need(t, "dbus-daemon")
 	address := "unix:path=" + filepath.Join(t.TempDir(), "bus")
 	cmd := exec.Command(daemon, "--session", "--nofork", "--print-address", "--address="+address)
 	out, err := cmd.StdoutPipe()
@@ -44,10 +37,7 @@ func privateBus(t *testing.T) string {
 // The same pool, steered by busctl and through the control socket: each sees
 // what the other did.
 func TestBusAndSocketShowTheSamePool(t *testing.T) {
-	busctl, err := exec.LookPath("busctl")
-	if err != nil {
-		t.Skip("needs busctl")
-	}
+	busctl := need(t, "busctl")
 	address := privateBus(t)
 	_, c := controlled(t, "--set", "Control.Bus=session")
 	events := watch(t, c)

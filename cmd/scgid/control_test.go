@@ -236,10 +236,7 @@ func TestMetricsAgreeWithWhatWasSent(t *testing.T) {
 }
 
 func TestCurlSteersThePool(t *testing.T) {
-	curl, err := exec.LookPath("curl")
-	if err != nil {
-		t.Skip("needs curl")
-	}
+	curl := need(t, "curl")
 	_, c := controlled(t)
 	get := func(args ...string) []byte {
 		out, err := exec.Command(curl, append([]string{"-sS", "--fail-with-body", "--unix-socket", c.Socket()}, args...)...).CombinedOutput()
