@@ -126,8 +126,10 @@ func TestLimitsSetAtRunTimeOutliveACrashButNoRestart(t *testing.T) {
 	}
 }
 
+// In the strict sandbox, too.
 func TestPauseOutlivesACrash(t *testing.T) {
 	p := newPool(t, "still", wsgi)
+	p.dropIn(p.service(), "strict.conf", string(read(t, "examples/strict.conf")))
 	p.ask("/?first")
 	p.wait("the entry of the descriptor store", func() bool { return p.show(p.service(), "NFileDescriptorStore") == "1" })
 	p.m.run(t, "scgictl", "pause", p.name)
