@@ -54,7 +54,7 @@ func start(t *testing.T, edit func(*Command), argv ...string) (*started, error) 
 func (s *started) end(t *testing.T) Exit {
 	t.Helper()
 	wait(t, s.FD)
-	e, ok := Reap(s.PID)
+	e, ok := s.Reap()
 	if !ok {
 		t.Fatal("the pidfd is readable but there is nothing to reap")
 	}

@@ -13,27 +13,38 @@ import (
 // trampolineName is what the first argument of a trampoline is.
 const trampolineName = "scgid-worker-exec"
 
+// entryFD is the number under which the trampoline finds the cgroup.procs of
+// the worker's control group, if there is one.
+const entryFD = LinkFD + 1
+
 // trampolineArgs is the command line that Trampoline understands.
-func trampolineArgs(c Command) []string {
-	return append([]string{trampolineName,
+func trampolineArgs(c Command, group bool) []string {
+	return append([]string{trampolineName, strconv.FormatBool(group),
 		strconv.Itoa(c.NOFILE), strconv.Itoa(c.Nice), strconv.Itoa(c.OOMScoreAdjust)}, c.Argv...)
 }
 
 // Trampoline has to be the first thing that main calls in every program that
 // calls Start. In the master it returns at once. In a child that Start made it
-// sets the limits from inside, where they apply to nobody else and before the
-// worker's first instruction, executes the worker and does not return. What
-// goes wrong there is told to the master by FAILED= on the link.
+// enters the control group and sets the limits from inside, where they apply to
+// nobody else and before the worker's first instruction, executes the worker
+// and does not return. What goes wrong there is told to the master by FAILED=
+// on the link; a control group that cannot be entered is not wrong enough.
 //
 // (A fork in Go can set a group and descriptors but no limits; setting them
 // from the master, after the start, would come too late for some.)
 func Trampoline() {
-	if len(os.Args) < 5 || os.Args[0] != trampolineName {
+	if len(os.Args) < 6 || os.Args[0] != trampolineName {
 		return
 	}
-	err := enter(os.Args[1:4])
+	if os.Args[1] == "true" {
+		// 0 is whoever writes, see cgroups(7). It may take a while.
+		if _, err := unix.Write(entryFD, []byte("0")); err != nil {
+			fmt.Fprintln(os.Stderr, "scgid: cannot enter the control group:", err)
+		}
+	}
+	err := enter(os.Args[2:5])
 	if err == nil {
-		argv := os.Args[4:]
+		argv := os.Args[5:]
 		err = fmt.Errorf("cannot execute %s: %v", argv[0], syscall.Exec(argv[0], argv, os.Environ()))
 	}
 	fmt.Fprintln(os.Stderr, "scgid:", err)
