@@ -58,7 +58,9 @@ type Worker struct {
 	StopTimeout      time.Duration
 	LimitNOFILE      uint64 // soft and hard; 0: leave
 	Nice             int
-	OOMScoreAdjust   int // the worker's own value, not relative to the master's
+	OOMScoreAdjust   int    // the worker's own value, not relative to the master's
+	MemoryMax        uint64 // of a worker and its children, in bytes; 0: no limit
+	TasksMax         uint64 // of a worker and its children, processes and threads; 0: no limit
 }
 
 // EnvFile is one EnvironmentFile=, read by Config.Environ.

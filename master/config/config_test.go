@@ -54,6 +54,8 @@ StopTimeoutSec=1min 30s
 LimitNOFILE=65536
 Nice=-5
 OOMScoreAdjust=200
+MemoryMax=512M
+TasksMax=64
 [Request]
 HeaderTimeoutSec=500ms
 MaxHeaderBytes=16K
@@ -80,7 +82,7 @@ func TestEveryKeyIsStored(t *testing.T) {
 			WorkingDirectory: "/srv/app/current", Environment: []string{"A=2", "B=two words", "POOL=app"},
 			EnvironmentFile: []EnvFile{{"/etc/scgid/app.env", false}, {"/etc/scgid/local.env", true}},
 			StartTimeout:    5 * time.Second, StopTimeout: 90 * time.Second,
-			LimitNOFILE: 65536, Nice: -5, OOMScoreAdjust: 200},
+			LimitNOFILE: 65536, Nice: -5, OOMScoreAdjust: 200, MemoryMax: 512 << 20, TasksMax: 64},
 		Request: Request{HeaderTimeout: 500 * time.Millisecond, MaxHeaderBytes: 16 << 10, ProbeURI: "/health?deep=1", AccessLog: true},
 		Queue:   Queue{Max: 100, Timeout: 1500 * time.Millisecond},
 		Control: Control{Socket: "/run/ctl/app", Group: "web admins", ReadGroup: "4", OwnFull: true, Bus: "session"},

@@ -117,6 +117,16 @@ var keys = []Key{
 		"The workers' oom_score_adj: it is the value itself, not added to the master's. While it is above the master's, " +
 			"the kernel, when out of memory, ends a worker rather than the master. A value below the master's own needs privileges.",
 		number(func(c *Config) *int { return &c.Worker.OOMScoreAdjust }, -1000, 1000)},
+	{"Worker", "MemoryMax", "infinity",
+		"How much memory a worker and its children may use together. Beyond it the kernel ends that worker, with its children, " +
+			"and the log says so. It needs a control group for each worker, see scgid(8), and the memory controller; " +
+			"without them it has no effect, and a warning is logged at the start.",
+		orInfinity(func(c *Config) *uint64 { return &c.Worker.MemoryMax }, bytesIn, 1<<20, 1<<46)},
+	{"Worker", "TasksMax", "infinity",
+		"How many processes and threads a worker and its children may have together. Beyond it they cannot start more. " +
+			"It needs a control group for each worker and the pids controller, as MemoryMax= does the memory controller.",
+		// Fewer would not do for ourselves in the child, before the worker is executed.
+		orInfinity(func(c *Config) *uint64 { return &c.Worker.TasksMax }, tasksIn, 16, 1<<22)},
 
 	{"Request", "HeaderTimeoutSec", "10s",
 		"How long a client may take to send the whole header of its request; then it gets 408.",
