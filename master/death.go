@@ -22,9 +22,9 @@ const (
 func (l *loop) died(w *worker) {
 	l.hearAll(w) // it may have said DONE just before
 	// While the zombie is there its number is nobody else's: end what it
-	// has left behind in its group.
+	// has left behind in its groups.
 	w.proc.KillGroup()
-	exit, ok := process.Reap(w.proc.PID)
+	exit, ok := w.proc.Reap()
 	if !ok {
 		return
 	}
@@ -44,11 +44,10 @@ func (l *loop) died(w *worker) {
 // noteExit counts and logs the end of w, and finds out whether it was a start
 // that failed.
 func (l *loop) noteExit(w *worker, exit process.Exit) {
-	signal := exit.Signaled()
 	switch {
 	case w.state == starting:
 		l.exit("start failed")
-		if outside(signal) && l.failures > 0 && w.trial == nil {
+		if outside(exit) && l.failures > 0 && w.trial == nil {
 			l.failures-- // not the application's doing: try again, but no slower
 		}
 		l.startFailed(w, "it "+exit.String()+" before it was ready")
@@ -59,8 +58,10 @@ func (l *loop) noteExit(w *worker, exit process.Exit) {
 		l.exit("retired")
 	case exit.Clean():
 		l.exit("left")
-	case signal != 0:
-		l.exit(unix.SignalName(signal))
+	case exit.OutOfMemory:
+		l.exit("oom")
+	case exit.Signaled() != 0:
+		l.exit(unix.SignalName(exit.Signaled()))
 	default:
 		l.exit("exited")
 	}
@@ -76,7 +77,7 @@ func (l *loop) noteExit(w *worker, exit process.Exit) {
 	// One that somebody killed from outside, or told to leave, would have
 	// served.
 	told := exit.Clean() && l.now-w.began > time.Second
-	if w.served == 0 && !expected && !told && !outside(signal) {
+	if w.served == 0 && !expected && !told && !outside(exit) {
 		l.startFailed(w, "it "+exit.String()+" before it had served anybody")
 	}
 }
@@ -95,7 +96,10 @@ func exitReason(w *worker, exit process.Exit) string {
 }
 
 // outside says that a signal was sent by somebody, and is no crash.
-func outside(signal unix.Signal) bool { return signal == unix.SIGKILL || signal == unix.SIGTERM }
+func outside(exit process.Exit) bool {
+	signal := exit.Signaled()
+	return !exit.OutOfMemory && (signal == unix.SIGKILL || signal == unix.SIGTERM)
+}
 
 // takeBack takes from the dead worker's link what it never received. Nobody
 // else has seen these connections: they may be passed on at once.
@@ -124,7 +128,7 @@ func (l *loop) takeBack(w *worker) {
 // bury decides about what the dead worker has received, once nobody of its
 // group can read from it any more, and forgets the worker.
 func (l *loop) bury(w *worker) {
-	empty := len(w.conns) == 0 || w.proc.GroupEmpty()
+	empty := w.proc.GroupEmpty() || len(w.conns) == 0 && w.proc.Group.Empty()
 	if !empty && l.now-w.goneSince < burialLimit {
 		l.burials.append(&w.timer, l.now+burialCheck)
 		return

@@ -70,7 +70,7 @@ func (l *loop) keep(set Settings) Settings {
 	now := &l.set
 	set.Name, set.PID, set.Version, set.Build = now.Name, now.PID, now.Version, now.Build
 	set.LogLevel, set.Journal, set.Watchdog, set.Reread = now.LogLevel, now.Journal, now.Watchdog, now.Reread
-	set.Record = now.Record
+	set.Record, set.Groups = now.Record, now.Groups
 	set.Command = baseCommand(set)
 	return set
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/master/pool"
+	"github.com/scgid/scgid/master/process"
 	"github.com/scgid/scgid/worker/link"
 	"golang.org/x/sys/unix"
 )
@@ -57,6 +58,8 @@ type loop struct {
 	stops      list[worker]      // have to be gone in time
 	terms      list[worker]      // got SIGTERM, have to be gone in time
 	burials    list[worker]      // dead, their group is not empty
+	groups     *process.Groups   // where control groups are made, and their ends waited for
+	grouping   bool              // workers are to have them
 	inFlight   int               // starts outside the loop
 	strangers  bool              // a child may have to be reaped
 
@@ -73,7 +76,7 @@ type loop struct {
 	statusAt   Time // the next STATUS= may be sent
 	statusLast statusKey
 	watchdogAt Time // 0 is none
-	warned     struct{ intake, busy, saturated, journal Time }
+	warned     struct{ intake, busy, saturated, journal, group Time }
 
 	current        *generation // serves
 	previous       *generation // served before, and had been ready; nil without one

@@ -38,6 +38,7 @@ type Settings struct {
 	IdleExit    time.Duration // 0 is never
 
 	Command      process.Command // Link, and Stdout and Stderr where 0, are filled in
+	Groups       *process.Groups // where workers get control groups; may be nil
 	StartTimeout time.Duration
 	StopTimeout  time.Duration
 
@@ -95,12 +96,15 @@ func New(set Settings, listeners []Listener, notify Notifier, log *slog.Logger) 
 		return nil, err
 	}
 	set.Command = baseCommand(set)
+	if set.Groups == nil {
+		set.Groups = new(process.Groups)
+	}
 	l := &loop{
 		set: set, notify: notify, poll: poll, box: box,
 		seed: maphash.MakeSeed(), began: time.Now(),
 		current: &generation{number: 1, set: set}, lastGeneration: 1,
 		exits: map[string]uint64{}, subscribers: map[*subscriber]bool{},
-		record: set.Record, configured: set.Limits, given: listeners,
+		record: set.Record, configured: set.Limits, given: listeners, groups: set.Groups, grouping: set.Groups.Usable(),
 		buf: make([]byte, bufferFor(set)),
 	}
 	m := &Master{loop: l, box: box, ops: newOperations(), done: make(chan struct{}), reread: set.Reread}
@@ -163,6 +167,7 @@ func (m *Master) Run() error {
 	}
 	l.record = nil // what is closed from here on is lost with us
 	l.abandon()
+	l.groups.Settle(time.Second)
 	for s := range l.subscribers {
 		s.once.Do(func() { close(s.c) })
 	}

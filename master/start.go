@@ -42,6 +42,7 @@ func (l *loop) startOf(g *generation, t *trial) *worker {
 	if l.set.Journal && w.index < ownStreams {
 		journal = l.set.Name + "/w" + strconv.FormatUint(w.id, 10)
 	}
+	l.group(&plan.set.Command, w.id)
 	box := l.box
 	go func() {
 		b := plan.launch(vars, journal, t)
@@ -104,6 +105,7 @@ func (b birth) undo() {
 		return
 	}
 	b.proc.KillGroup()
+	b.proc.Group.Remove()
 	unix.Close(b.proc.FD)
 	unix.Close(b.link)
 	unix.Close(b.end)
@@ -123,6 +125,9 @@ func (l *loop) started(w *worker, b birth) {
 	w.proc, w.link, w.end = b.proc, b.link, b.end
 	if why := w.proc.Unjournaled; why != nil {
 		l.warnOnce(&l.warned.journal, "a worker has no stream of its own in the journal, its lines are among the master's", "worker", w.id, "err", why)
+	}
+	if w.proc.GroupErr != nil {
+		l.warnOnce(&l.warned.group, "a worker has no control group of its own", "worker", w.id, "err", w.proc.GroupErr)
 	}
 	l.emit(control.Event{Kind: control.EventWorkerStarted, Worker: w.id, PID: w.proc.PID})
 	err := l.poll.ctl(unix.EPOLL_CTL_ADD, w.link, unix.EPOLLIN|unix.EPOLLRDHUP, aboutLink, w.index, int32(w.id))
@@ -165,6 +170,7 @@ func (l *loop) becomeReady(w *worker, m link.Message) {
 		l.failuresBefore, l.failures = l.failures, 0
 	}
 	l.enter(w, ready)
+	l.checkGroup(w)
 	l.log.info("worker is ready", "worker", w.id, "pid", w.proc.PID, "slots", w.slots,
 		"after", (l.now - w.began).Round(time.Millisecond))
 	l.emit(control.Event{Kind: control.EventWorkerReady, Worker: w.id, PID: w.proc.PID})

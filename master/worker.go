@@ -202,6 +202,7 @@ func (l *loop) forget(w *worker) {
 			unix.Close(fd)
 		}
 	}
+	w.proc.Group.Remove()
 	l.workers[w.index] = nil
 	l.acceptAgain = 0
 }

@@ -36,6 +36,7 @@ func serve(conf *config.Config, sockets []*activation.Socket, log logger, how ma
 	}
 	set.LogLevel, set.Journal = log.level, log.journal
 	set.Reread = reread(how.from, conf, sockets)
+	set.Groups = ownGroups(conf, how.adhoc, log)
 	notify := activation.NewNotifier(func(err error) { log.Warn("cannot notify the service manager", "err", err) })
 	defer notify.Close()
 	set.Record = openRecord(conf.Name, how.stored, notify, log)
@@ -101,6 +102,7 @@ func settings(conf *config.Config) (master.Settings, error) {
 			NOFILE:         orUnset(int(conf.Worker.LimitNOFILE)),
 			Nice:           orUnset(conf.Worker.Nice),
 			OOMScoreAdjust: oomScoreAdjust(conf.Worker.OOMScoreAdjust),
+			MemoryMax:      conf.Worker.MemoryMax, TasksMax: conf.Worker.TasksMax,
 		},
 		StartTimeout: conf.Worker.StartTimeout, StopTimeout: conf.Worker.StopTimeout,
 		HeaderTimeout: conf.Request.HeaderTimeout, MaxHeader: conf.Request.MaxHeaderBytes, AccessLog: conf.Request.AccessLog,

@@ -1,0 +1,50 @@
+package master
+
+import (
+	"testing"
+
+	"github.com/scgid/scgid/master/process"
+	"golang.org/x/sys/unix"
+)
+
+// What somebody kills from outside would have served; what the kernel kills
+// for its hunger would not, and the next one will be as hungry.
+func TestWorkerOutOfMemoryIsAFailedStartAndNobodysSignal(t *testing.T) {
+	killed := process.Exit{Status: 9}
+	hungry := process.Exit{Status: killed.Status, OutOfMemory: true, MemoryMax: 32 << 20}
+	if killed.Signaled() != unix.SIGKILL {
+		t.Fatal(killed)
+	}
+	for _, c := range []struct {
+		exit     process.Exit
+		state    workerState
+		served   uint64
+		reason   string
+		failures int
+	}{
+		{killed, ready, 0, "SIGKILL", 0},
+		{hungry, ready, 0, "oom", 1},
+		{hungry, ready, 1, "oom", 0},
+		{hungry, retiring, 0, "oom", 0},
+		{hungry, starting, 0, "start failed", 1},
+	} {
+		r := begin(t, "plain", fixed(1))
+		r.idle(1)
+		r.inLoop(func(l *loop) {
+			w := l.newWorker(l.current)
+			if c.state != starting {
+				l.enter(w, c.state)
+			}
+			w.served = c.served
+			l.noteExit(w, c.exit)
+			if l.exits[c.reason] != 1 || len(l.exits) != 1 || l.failures != c.failures {
+				t.Errorf("%s while %s after %d: exits %v, %d failures", c.exit, c.state, c.served, l.exits, l.failures)
+			}
+			if want := "killed by the kernel: out of memory (MemoryMax=32M)"; c.exit.OutOfMemory && exitReason(w, c.exit) != want {
+				t.Errorf("the reason is %q", exitReason(w, c.exit))
+			}
+			l.forget(w)
+		})
+		r.stopped()
+	}
+}
