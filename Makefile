@@ -34,7 +34,7 @@ GOFLAGS_BUILD = -trimpath -ldflags '-X main.version=$(VERSION)'
 STATICCHECK   = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME     ?= 10s
 
-.PHONY: build demo check deps lint test fuzz bench install install-units clean
+.PHONY: build demo check deps lint test check-debian13 fuzz bench install install-units clean
 
 build: ## programs into bin/
 	$(GO) build $(GOFLAGS_BUILD) -o bin/ ./cmd/scgid ./cmd/scgictl ./cmd/scgi-cgi ./cmd/scgibench
@@ -56,6 +56,9 @@ lint:
 
 test:
 	$(GO) test -race -timeout 15m ./...
+
+check-debian13: ## the tests that boot systemd, on a Debian 13 root made by debootstrap
+	.ci/debian13
 
 fuzz: ## short; FUZZTIME=5m for long runs
 	FUZZTIME=$(FUZZTIME) .ci/fuzz
