@@ -50,7 +50,7 @@ func (l *loop) noteExit(w *worker, exit process.Exit) {
 		if outside(exit) && l.failures > 0 && w.trial == nil {
 			l.failures-- // not the application's doing: try again, but no slower
 		}
-		l.startFailed(w, "it "+exit.String()+" before it was ready")
+		l.startFailed(w, "it "+verb(exit)+" before it was ready")
 		return
 	case w.state == killed:
 		l.exit("killed")
@@ -78,8 +78,16 @@ func (l *loop) noteExit(w *worker, exit process.Exit) {
 	// served.
 	told := exit.Clean() && l.now-w.began > time.Second
 	if w.served == 0 && !expected && !told && !outside(exit) {
-		l.startFailed(w, "it "+exit.String()+" before it had served anybody")
+		l.startFailed(w, "it "+verb(exit)+" before it had served anybody")
 	}
+}
+
+// verb reads "exited with status 1" or "was killed by SIGSEGV".
+func verb(exit process.Exit) string {
+	if exit.Signaled() != 0 {
+		return "was " + exit.String()
+	}
+	return exit.String()
 }
 
 // exitReason says in a sentence's part why w has gone.
