@@ -106,7 +106,7 @@ func TestReloadThatFailsIsSeenAndChangesNothing(t *testing.T) {
 	for _, test := range []struct{ name, conf, release, want string }{
 		{"syntax", string(good) + "MinWorker=1\n", "1", "/etc/scgid/unmoved.conf"},
 		{"import", string(good), "broken", "there_is_no_such_module"},
-		{"never ready", string(good) + "StartTimeoutSec=1s\n", "mute", "waiting for the database"},
+		{"never ready", string(good) + "StartTimeoutSec=5s\n", "mute", "waiting for the database"},
 		{"probe", string(good) + "[Request]\nProbeURI=//\n", "1", "ProbeURI"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
