@@ -47,8 +47,8 @@ func (l *loop) noteExit(w *worker, exit process.Exit) {
 	switch {
 	case w.state == starting:
 		l.exit("start failed")
-		if outside(exit) && l.failures > 0 && w.trial == nil {
-			l.failures-- // not the application's doing: try again, but no slower
+		if outside(exit) && w.trial == nil {
+			l.failsNoMore() // not the application's doing: try again, but no slower
 		}
 		l.startFailed(w, "it "+verb(exit)+" before it was ready")
 		return

@@ -141,6 +141,9 @@ func (l *loop) finish(c *conn, code int, bytes int64) {
 	}
 	l.service.Add(l.now - c.passedAt)
 	l.count.Served++
+	if w.served == 1 {
+		l.failuresBefore = 0 // one that was started does work: the next failure is the first
+	}
 	l.access(c, code, bytes)
 	l.drop(c)
 	l.offer(w)

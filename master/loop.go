@@ -63,7 +63,7 @@ type loop struct {
 	inFlight   int               // starts outside the loop
 	strangers  bool              // a child may have to be reaped
 
-	failures, failuresBefore int // starts that failed in a row, now and before the last good one
+	failures, failuresBefore int // starts that failed in a row; and before the last one that has served nobody yet
 	retryAt                  Time
 	lastReady                Time // when a worker was last ready, before now
 	ramp                     pool.Ramp

@@ -208,6 +208,16 @@ func (l *loop) startFailed(w *worker, why string) {
 	l.rollFails(why)
 }
 
+// failsNoMore takes back one failure before the next is counted.
+func (l *loop) failsNoMore() {
+	switch {
+	case l.failures > 0:
+		l.failures--
+	case l.failuresBefore > 0:
+		l.failuresBefore--
+	}
+}
+
 // baseCommand is what every worker of these settings is started with.
 func baseCommand(s Settings) process.Command {
 	c := s.Command

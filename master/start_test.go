@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/scgid/scgid/control"
+	"golang.org/x/sys/unix"
 )
 
 func TestTheServiceIsUpWhileTheApplicationDoesNotStart(t *testing.T) {
@@ -146,5 +147,58 @@ func TestAWorkerThatDiesAfterItHasServedIsNoFailedStart(t *testing.T) {
 	r.until("exits are seen", func(s control.Status, _ Counters) bool { return s.Exits["exited"] == 3 })
 	if c := r.counters(); c.StartsFailed != 0 || c.Lost != 0 {
 		t.Errorf("%+v", c)
+	}
+}
+
+// Failures of long ago are no reason to wait long.
+func TestAFailedStartAfterServiceIsTheFirst(t *testing.T) {
+	checkFDs(t)
+	r, listeners := newRig(t, 1)
+	broken := filepath.Join(r.dir, "broken")
+	tell(broken)
+	set := settings("failwhile:" + broken)
+	oneWorker(&set)
+	r.start(set, listeners...)
+	r.failuresAre(6)
+	if err := os.Remove(broken); err != nil {
+		t.Fatal(err)
+	}
+	r.skip(time.Minute)
+	r.get("/")
+	r.idle(1)
+	tell(broken)
+	r.signal(r.next(), unix.SIGKILL)
+	r.loopUntil("it fails again", func(l *loop) bool { return l.failures > 0 })
+	r.inLoop(func(l *loop) {
+		if l.failures != 1 {
+			t.Errorf("it is failure %d in a row", l.failures)
+		}
+	})
+}
+
+// Somebody kills workers that are starting: that says nothing of the
+// application, whether it has failed before or not.
+func TestStartsKilledFromOutsideAreNotPutOffLonger(t *testing.T) {
+	for _, before := range []int{0, 4} {
+		for _, signal := range []unix.Signal{unix.SIGKILL, unix.SIGTERM} {
+			t.Run(fmt.Sprint(before, " ", signal), func(t *testing.T) {
+				checkFDs(t)
+				r := begin(t, "deadly", func(s *Settings) { oneWorker(s); s.StartTimeout = time.Hour })
+				// As after a worker that was ready, and served nobody.
+				r.inLoop(func(l *loop) { l.failuresBefore = before })
+				for failed := range uint64(3) {
+					var starting []peer
+					r.until("starting", func(control.Status, Counters) bool { starting = r.workers(); return len(starting) == 1 })
+					r.signal(starting[0], signal)
+					r.until("it counts", func(_ control.Status, c Counters) bool { return c.StartsFailed == failed+1 })
+					r.inLoop(func(l *loop) {
+						if want := max(before, 1); l.failures != want {
+							t.Errorf("failure %d in a row, want %d", l.failures, want)
+						}
+						l.retryAt = l.now
+					})
+				}
+			})
+		}
 	}
 }

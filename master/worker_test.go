@@ -43,6 +43,8 @@ func workerMain(mode string) {
 	}
 	kind, arg, _ := strings.Cut(mode, ":")
 	switch kind {
+	case "deadly": // never ready, ends by any signal
+		time.Sleep(time.Hour)
 	case "uncle":
 		uncle(arg)
 	case "client":
