@@ -44,7 +44,7 @@ func TestSilentClientsGet408(t *testing.T) {
 // A program runs, and has begun its reply, when its client falls silent. It is
 // let alone as long as something comes.
 func TestSilenceDuringUploadEndsProgram(t *testing.T) {
-	const wait = 500 * time.Millisecond
+	const wait = time.Second
 	t.Setenv(silently, wait.String())
 	dir := t.TempDir()
 	said := filepath.Join(dir, "said")
@@ -67,6 +67,12 @@ func TestSilenceDuringUploadEndsProgram(t *testing.T) {
 	must(t, err)
 	defer f.Close()
 	pids := readPids(t, f)
+	// Longer than wait since the beginning, but not since the last byte.
+	c.SetReadDeadline(time.Now().Add(time.Millisecond))
+	if n, err := c.Read(make([]byte, 1)); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("it was not let alone while something came: %v; log:\n%s", err, m.stderr)
+	}
+	c.SetReadDeadline(time.Now().Add(patience))
 	b, err := io.ReadAll(c)
 	must(t, err)
 	if r := readReply(t, b); r.code != 408 {
