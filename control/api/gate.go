@@ -35,7 +35,11 @@ type gate struct {
 	conns   map[*conn]struct{}
 	byUser  map[uint32]int
 	byLevel [control.LevelChange + 1]int // uid 0 not counted
+	paces   paces
 	closing bool
+
+	batch int // accepted since began; Accept's
+	began time.Time
 }
 
 func newGate(l net.Listener, access control.Access, log func(string, ...any)) *gate {
@@ -57,6 +61,7 @@ type conn struct {
 func (g *gate) Accept() (net.Conn, error) {
 	short := false
 	for {
+		g.rest()
 		c, err := g.Listener.Accept()
 		if err != nil && isShortage(err) {
 			if !short {
@@ -78,6 +83,15 @@ func (g *gate) Accept() (net.Conn, error) {
 			return admitted, nil
 		}
 	}
+}
+
+// rest leaves time for others when many come at once.
+func (g *gate) rest() {
+	if g.batch++; g.batch < acceptBatch {
+		return
+	}
+	time.Sleep(acceptPause - time.Since(g.began)) // mostly it is over
+	g.batch, g.began = 0, time.Now()
 }
 
 // shortagePause is how long to wait for descriptors or memory.
@@ -104,7 +118,7 @@ func (g *gate) admit(u *net.UnixConn) *conn {
 	}
 	c := &conn{UnixConn: u, gate: g, caller: who, level: g.access.Level(who)}
 	g.mu.Lock()
-	room := g.room(c)
+	room := g.room(c) && (c.level == control.LevelChange || g.paces.take(who.UID, time.Now()))
 	if room {
 		g.count(c, 1)
 		g.conns[c] = struct{}{}
