@@ -49,8 +49,8 @@ func orders(uri string) (answer string, ok bool) {
 }
 
 // asUser runs the next server as an ordinary user in the way a system
-// instance does: a pool with a file.
-func asUser(t *testing.T, uid uint32) (*server, *api.Client) {
+// instance does: a pool with a file. lines go into [Pool].
+func asUser(t *testing.T, uid uint32, lines ...string) (*server, *api.Client) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
@@ -79,8 +79,8 @@ func asUser(t *testing.T, uid uint32) (*server, *api.Client) {
 		}
 	}
 	socket := filepath.Join(own, "control.sock")
-	conf := fmt.Sprintf("[Pool]\nListen=%s/s\nMaxWorkers=2\n[Worker]\nExecStart=%s\nEnvironment=%s=%s/journal\n[Control]\nSocket=%s\nBus=off\n",
-		own, exe, beWorker, own, socket)
+	conf := fmt.Sprintf("[Pool]\nListen=%s/s\nMaxWorkers=2\n%s\n[Worker]\nExecStart=%s\nEnvironment=%s=%s/journal\n[Control]\nSocket=%s\nBus=off\n",
+		own, strings.Join(lines, "\n"), exe, beWorker, own, socket)
 	file := filepath.Join(own, "test.conf")
 	if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
 		t.Fatal(err)

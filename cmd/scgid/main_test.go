@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -34,6 +35,9 @@ const (
 func TestMain(m *testing.M) {
 	process.Trampoline()
 	switch {
+	case os.Getenv(beAttacker) != "":
+		attack(os.Getenv(beAttacker))
+		os.Exit(0)
 	case os.Getenv(beWorker) != "":
 		workerMain(os.Getenv(beWorker))
 		os.Exit(0)
@@ -78,7 +82,7 @@ func workerMain(journal string) {
 		if err != nil {
 			panic(err)
 		}
-		f := os.NewFile(uintptr(p.FD), "connection")
+		f, status := os.NewFile(uintptr(p.FD), "connection"), 200
 		if req, err := scgi.ReadRequest(bufio.NewReader(f), 0); err == nil {
 			key := req.Header.Get("REQUEST_URI")
 			io.WriteString(notes, key+"\n")
@@ -95,11 +99,14 @@ func workerMain(journal string) {
 			if text, ok := orders(key); ok {
 				answer = text
 			}
-			io.WriteString(f, "Status: 200 OK\r\n\r\n"+answer)
+			if n, ok := asked(key); ok {
+				status = n
+			}
+			fmt.Fprintf(f, "Status: %d OK\r\n\r\n%s", status, answer)
 		}
 		unix.Shutdown(p.FD, unix.SHUT_RDWR)
 		f.Close()
-		end.Done(p.ID, 200, 0)
+		end.Done(p.ID, status, 0)
 	}
 }
 

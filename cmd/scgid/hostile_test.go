@@ -1,0 +1,313 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/scgid/scgid/control"
+	"github.com/scgid/scgid/control/api"
+)
+
+// beAttacker makes the test binary one who attacks the control socket that it
+// names, until its standard input ends.
+const beAttacker = "TEST_BE_ATTACKER"
+
+// A damage is what attackers did.
+type damage struct{ Halves, Garbage, Bodies, Bytes, Readers int64 }
+
+func (d *damage) add(more damage) {
+	d.Halves += more.Halves
+	d.Garbage += more.Garbage
+	d.Bodies += more.Bodies
+	d.Bytes += more.Bytes
+	d.Readers += more.Readers
+}
+
+// attack does everything at once that the control socket must bear. It is one
+// more process, with the lowest priority: what is measured is the master, not
+// who gets the processor.
+func attack(socket string) {
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 19)
+	var over atomic.Bool
+	var mu sync.Mutex
+	var sum damage
+	var all sync.WaitGroup
+	for i, way := range []func(string, *atomic.Bool) damage{readers, halves, garbage, bodies, bodies} {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			did := way(socket, &over)
+			mu.Lock()
+			defer mu.Unlock()
+			sum.add(did)
+		}()
+		if i == 0 {
+			time.Sleep(100 * time.Millisecond) // later there is no room for readers
+		}
+	}
+	fmt.Println("at work")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	over.Store(true)
+	all.Wait()
+	_ = json.NewEncoder(os.Stdout).Encode(sum)
+}
+
+// halves makes connections that begin a request and hold many of them.
+func halves(socket string, over *atomic.Bool) (d damage) {
+	var held []net.Conn
+	for !over.Load() {
+		conn, err := net.Dial("unix", socket)
+		if err != nil {
+			continue // the backlog is full for a moment
+		}
+		d.Halves++
+		_, _ = io.WriteString(conn, "GET /v1/status HTTP/1.1\r\nHost: x\r\nX-Half: ")
+		if held = append(held, conn); len(held) > 5 {
+			held[0].Close()
+			held = held[1:]
+		}
+	}
+	return d
+}
+
+// garbage sends what is no HTTP.
+func garbage(socket string, over *atomic.Bool) (d damage) {
+	junk := []byte(strings.Repeat("\x00\xff{garbage}\r\n", 300))
+	for !over.Load() {
+		if conn, err := net.Dial("unix", socket); err == nil {
+			_, _ = conn.Write(junk)
+			d.Garbage++
+			conn.Close()
+		}
+	}
+	return d
+}
+
+// bodies sends a GiB, or as much as is taken, over and over.
+func bodies(socket string, over *atomic.Bool) (d damage) {
+	block := make([]byte, 64<<10)
+	for !over.Load() {
+		conn, err := net.Dial("unix", socket)
+		if err != nil {
+			continue
+		}
+		_, _ = io.WriteString(conn, "POST /v1/scale HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n")
+		for sent := 0; sent < 1<<30 && !over.Load(); {
+			n, err := conn.Write(block)
+			sent += n
+			d.Bytes += int64(n)
+			if err != nil {
+				break
+			}
+		}
+		d.Bodies++
+		conn.Close()
+	}
+	return d
+}
+
+// readers follow the events and read none of them.
+func readers(socket string, over *atomic.Bool) (d damage) {
+	var held []net.Conn
+	for !over.Load() {
+		conn, err := net.Dial("unix", socket)
+		if err != nil {
+			continue
+		}
+		_ = conn.(*net.UnixConn).SetReadBuffer(1024)
+		_, _ = io.WriteString(conn, "GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+		head := make([]byte, 12)
+		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := io.ReadFull(conn, head); err == nil && string(head) == "HTTP/1.1 200" {
+			d.Readers++
+		}
+		if held = append(held, conn); len(held) > 8 {
+			held[0].Close()
+			held = held[1:]
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return d
+}
+
+// startAttack starts attackers of these users; what it returns ends them and
+// says what they did. It returns when they have begun.
+func startAttack(t *testing.T, program, socket string, uids ...uint32) (end func() damage) {
+	t.Helper()
+	type attacker struct {
+		cmd *exec.Cmd
+		in  io.Closer
+		out *bufio.Reader
+	}
+	var all []attacker
+	for _, uid := range uids {
+		cmd := exec.Command(program)
+		cmd.Dir = "/"
+		cmd.Env = []string{beAttacker + "=" + socket}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { in.Close(); cmd.Process.Kill(); cmd.Wait() })
+		a := attacker{cmd, in, bufio.NewReader(out)}
+		if _, err := a.out.ReadString('\n'); err != nil {
+			t.Fatalf("the attacker: %v", err)
+		}
+		all = append(all, a)
+	}
+	return func() (sum damage) {
+		for _, a := range all {
+			a.in.Close()
+			var did damage
+			if err := json.NewDecoder(a.out).Decode(&did); err != nil {
+				t.Errorf("the attacker: %v", err)
+			}
+			sum.add(did)
+			a.cmd.Wait()
+		}
+		return sum
+	}
+}
+
+// latencies sends requests at a steady rate for a while, and has the limits
+// changed meanwhile so that there are events.
+func (s *server) latencies(c *api.Client, d time.Duration) []time.Duration {
+	s.t.Helper()
+	const clients, pause = 4, 5 * time.Millisecond
+	var mu sync.Mutex
+	var took []time.Duration
+	var all sync.WaitGroup
+	for end := time.Now().Add(d); len(took) == 0; {
+		for range clients {
+			all.Add(1)
+			go func() {
+				defer all.Done()
+				for time.Now().Before(end) {
+					began := time.Now()
+					text, err := exchange(s.addr, "/nap")
+					one := time.Since(began)
+					if err != nil || text != "Status: 200 OK\r\n\r\n/nap" {
+						s.t.Errorf("a request failed: %q, %v", text, err)
+					}
+					mu.Lock()
+					took = append(took, one)
+					mu.Unlock()
+					time.Sleep(pause)
+				}
+			}()
+		}
+		for n := 0; time.Now().Before(end); n++ {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			_ = c.Call(ctx, "scale", map[string]any{"max_workers": 6 + n%2}, nil) // turned away now and then
+			cancel()
+			time.Sleep(10 * time.Millisecond)
+		}
+		all.Wait()
+	}
+	return took
+}
+
+func p99(all []time.Duration) time.Duration {
+	slices.Sort(all)
+	return all[len(all)*99/100]
+}
+
+// peak is the most memory that the master has had, in bytes.
+func (s *server) peak() int {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(s.cmd.Process.Pid), "status"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmHWM:" {
+			n, _ := strconv.Atoi(f[1])
+			return n << 10
+		}
+	}
+	s.t.Fatal("no VmHWM")
+	return 0
+}
+
+// Whatever the pool's own user and others do to the control socket, requests
+// through the pool take no longer, and the master's memory is bounded.
+//
+// What is compared, in one run, is their 99th percentile while the control
+// socket is attacked, and while the same attackers are at that of another pool:
+// the attackers take processor time of the requests either way, and that is
+// not the master's to help.
+func TestAnAttackOnTheControlSocketDelaysNoRequest(t *testing.T) {
+	const own, other = 1, 2
+	s, c := asUser(t, own, "MinWorkers=6", "MaxWorkers=6", "MaxIdle=6")
+	decoy, decoyC := asUser(t, own)
+	program := forAll(t, ownDir(t, own), self(t))
+	s.until("all are ready", func() bool { return s.status(c).Workers.Idle == 6 && decoy.status(decoyC).Workers.Idle > 0 })
+	quiet := p99(s.latencies(c, time.Second))
+	before := s.peak()
+	var did damage
+	// What else runs here may fall on one side: then once more.
+	for try := 1; ; try++ {
+		var at, beside []time.Duration
+		for range 4 {
+			end := startAttack(t, program, decoyC.Socket(), own, other)
+			beside = append(beside, s.latencies(c, time.Second)...)
+			end()
+			end = startAttack(t, program, c.Socket(), own, other)
+			at = append(at, s.latencies(c, time.Second)...)
+			did.add(end())
+		}
+		a, b := p99(beside), p99(at)
+		t.Logf("p99 of %d requests %v, of %d beside an attack on another pool %v: %.2f times; without any %v",
+			len(at), b.Round(10*time.Microsecond), len(beside), a.Round(10*time.Microsecond), float64(b)/float64(a), quiet.Round(10*time.Microsecond))
+		if float64(b) <= 1.5*float64(a) {
+			break
+		}
+		if try == 3 {
+			t.Errorf("the p99 was more than 1.5 times that of an attack elsewhere in all %d tries", try)
+			break
+		}
+	}
+	for did.Halves+did.Garbage < 10000 {
+		end := startAttack(t, program, c.Socket(), own, other)
+		time.Sleep(time.Second)
+		did.add(end())
+	}
+	t.Logf("the attack: %d half requests, %d of garbage, %d bodies of 1 GiB of which %d MiB were taken, %d readers who did not read",
+		did.Halves, did.Garbage, did.Bodies, did.Bytes>>20, did.Readers)
+	if did.Bodies == 0 || did.Readers == 0 {
+		t.Errorf("the attack was none: %+v", did)
+	}
+	after := s.peak()
+	t.Logf("the master's memory: %d MiB before, %d MiB at most", before>>20, after>>20)
+	if after > before+48<<20 {
+		t.Error("the master's memory grew")
+	}
+	if st := s.status(c); st.State != control.Running || st.Requests.Lost+st.Requests.Refused > 0 {
+		t.Errorf("afterwards: %+v", st)
+	}
+}
