@@ -43,8 +43,8 @@ func asked(uri string) (status int, ok bool) {
 	return 0, false
 }
 
-// A bench is what scgibench says it saw.
-type bench struct {
+// A benched is what scgibench says it saw.
+type benched struct {
 	Requests int            `json:"requests"`
 	OK       int            `json:"ok"`
 	Errors   map[string]int `json:"errors"`
@@ -52,7 +52,7 @@ type bench struct {
 }
 
 // bench sends n requests, at most c at a time.
-func (s *server) bench(n, c int, flags ...string) (b bench) {
+func (s *server) bench(n, c int, flags ...string) (b benched) {
 	s.t.Helper()
 	args := append([]string{"--json", "-n", strconv.Itoa(n), "-c", strconv.Itoa(c)}, flags...)
 	out, err := exec.Command(build(s.t, "scgibench"), append(args, s.addr)...).Output()
@@ -65,8 +65,8 @@ func (s *server) bench(n, c int, flags ...string) (b bench) {
 	return b
 }
 
-// hold has n workers work until release.
-func (s *server) hold(n int) (release func()) {
+// occupy has n workers work until release.
+func (s *server) occupy(n int) (release func()) {
 	s.t.Helper()
 	file := filepath.Join(s.t.TempDir(), "go")
 	for i := range n {
@@ -135,7 +135,7 @@ func TestCountersAgreeWithWhatScgibenchSent(t *testing.T) {
 	expect("replies 431", b.Statuses["431"], 7)
 	count(`scgid_connections_total{outcome="too_large"}`, b.Statuses["431"])
 
-	release := s.hold(2)
+	release := s.occupy(2)
 	b = s.bench(20, 20)
 	expect("replies 503", b.Statuses["503"], 20)
 	count(`scgid_connections_total{outcome="refused"}`, b.Statuses["503"])
