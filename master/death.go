@@ -3,7 +3,6 @@ package master
 import (
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"time"
 
@@ -181,7 +180,7 @@ func (l *loop) unread(c *conn) bool {
 		return false
 	}
 	got, errno := receive(c.fd, l.buf[:c.size], unix.MSG_PEEK)
-	return errno == 0 && got == c.size && maphash.Bytes(l.seed, l.buf[:c.size]) == c.hash
+	return errno == 0 && got == c.size && l.hash.sum(l.buf[:c.size]) == c.hash
 }
 
 // replied says whether the dead worker had ended its reply: it shut down the

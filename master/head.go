@@ -2,7 +2,6 @@ package master
 
 import (
 	"errors"
-	"hash/maphash"
 
 	"github.com/scgid/scgid/worker/scgi"
 	"golang.org/x/sys/unix"
@@ -65,7 +64,7 @@ var errNothingSent = errors.New("closed with nothing sent")
 // admit takes c for a request: notes what is to be known of it and sends it
 // to a worker or to wait for one.
 func (l *loop) admit(c *conn, head scgi.Head, block []byte) {
-	c.hash = maphash.Bytes(l.seed, block)
+	c.hash = l.hash.sum(block)
 	c.method.set(head.Method)
 	c.uri.set(head.URI)
 	c.client.set(head.RemoteAddr)

@@ -1,7 +1,6 @@
 package master
 
 import (
-	"hash/maphash"
 	"time"
 
 	"github.com/scgid/scgid/control"
@@ -29,7 +28,7 @@ type loop struct {
 	log    *logger
 	poll   *poller
 	box    *postbox
-	seed   maphash.Seed
+	hash   *headHash
 	began  time.Time
 	now    Time
 	stage  stage

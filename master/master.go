@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -86,6 +85,10 @@ func New(set Settings, listeners []Listener, notify Notifier, log *slog.Logger) 
 	if len(listeners) == 0 {
 		return nil, errors.New("no listening socket")
 	}
+	hash, err := newHeadHash(nil)
+	if err != nil {
+		return nil, err
+	}
 	poll, err := newPoller()
 	if err != nil {
 		return nil, err
@@ -101,7 +104,7 @@ func New(set Settings, listeners []Listener, notify Notifier, log *slog.Logger) 
 	}
 	l := &loop{
 		set: set, notify: notify, poll: poll, box: box,
-		seed: maphash.MakeSeed(), began: time.Now(),
+		hash: hash, began: time.Now(),
 		current: &generation{number: 1, set: set}, lastGeneration: 1,
 		exits: map[string]uint64{}, subscribers: map[*subscriber]bool{},
 		record: set.Record, configured: set.Limits, given: listeners, groups: set.Groups, grouping: set.Groups.Usable(),
