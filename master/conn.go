@@ -24,6 +24,10 @@ const (
 	ending                       // the client: our reply is sent, the rest of the request is drained
 )
 
+func (s connState) String() string {
+	return [...]string{"", "parked", "waiting", "passed", "ending"}[s]
+}
+
 // How a connection stands in the epoll set.
 const (
 	unwatched = iota

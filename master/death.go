@@ -205,10 +205,14 @@ func (l *loop) reapStrangers() {
 			l.died(w)
 			continue
 		}
-		if _, ok := process.Reap(pid); !ok {
+		l.endGroup(pid)
+		exit, ok := process.Reap(pid)
+		if !ok {
 			return
 		}
-		l.count.Orphans++
+		if !l.childEnded(pid, exit) {
+			l.count.Orphans++
+		}
 	}
 	// Each either is forgotten or goes to the end of the list.
 	for range l.burials.len {

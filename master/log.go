@@ -18,6 +18,7 @@ type logger struct {
 	to      *slog.Logger
 	lines   chan logLine
 	dropped atomic.Uint64
+	pending atomic.Int64 // lines that are not written yet
 	done    sync.WaitGroup
 }
 
@@ -42,6 +43,7 @@ func (l *logger) write() {
 			line.record = line.request.record()
 		}
 		l.to.Handler().Handle(context.Background(), line.record)
+		l.pending.Add(-1)
 		// While there is too much to be written, this would be more of it.
 		if len(l.lines) > 0 && time.Since(told) < time.Second {
 			continue
@@ -67,9 +69,11 @@ func (l *logger) log(level slog.Level, text string, args ...any) {
 }
 
 func (l *logger) queue(line logLine) {
+	l.pending.Add(1)
 	select {
 	case l.lines <- line:
 	default:
+		l.pending.Add(-1)
 		l.dropped.Add(1)
 	}
 }
@@ -88,6 +92,13 @@ func (l *logger) debug(text string, args ...any) { l.log(slog.LevelDebug, text, 
 func (l *logger) info(text string, args ...any)  { l.log(slog.LevelInfo, text, args...) }
 func (l *logger) warn(text string, args ...any)  { l.log(slog.LevelWarn, text, args...) }
 func (l *logger) err(text string, args ...any)   { l.log(slog.LevelError, text, args...) }
+
+// flush waits until what is queued is written, but no longer than limit.
+func (l *logger) flush(limit time.Duration) {
+	for end := time.Now().Add(limit); l.pending.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+}
 
 // close writes what is queued.
 func (l *logger) close() {

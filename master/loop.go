@@ -23,15 +23,16 @@ const (
 // A loop is the master's state, all of it, and belongs to the goroutine that
 // runs it.
 type loop struct {
-	set    Settings
-	notify Notifier
-	log    *logger
-	poll   *poller
-	box    *postbox
-	hash   *headHash
-	began  time.Time
-	now    Time
-	stage  stage
+	set        Settings
+	notify     Notifier
+	log        *logger
+	poll       *poller
+	box        *postbox
+	hash       *headHash
+	began      time.Time
+	firstBegan time.Time // by the wall clock, when another program began; else zero
+	now        Time
+	stage      stage
 
 	listeners   []*listener
 	turn        int  // of the listener that was tried last
@@ -103,7 +104,10 @@ type loop struct {
 
 	operation       control.Operation // in progress, or the last one; ID 0 is none
 	lastOperation   uint64
-	cancelOperation func() // nil without one in progress
+	cancelOperation func()                      // nil without one in progress
+	children        map[int]chan<- process.Exit // that are no workers, by pid
+	restored        *State                      // what another program left us, until the loop begins
+	handover        *handover                   // to the next program; nil until it is due
 
 	queued, service control.Histogram
 
@@ -140,6 +144,9 @@ func (l *loop) run() error {
 		}
 		l.watchState()
 		l.keepRecord()
+		if l.handover != nil {
+			l.handOver()
+		}
 		if l.stage != serving && l.windUp() {
 			return nil
 		}
@@ -184,6 +191,10 @@ func (l *loop) connEvent(c *conn, events uint32) {
 
 // decide asks the policy what to do and does it.
 func (l *loop) decide() {
+	if l.handover != nil && l.settled() == nil {
+		l.decideAt = 0 // the next program decides
+		return
+	}
 	for {
 		s := pool.Decide(l.view(), l.limits(), l.now)
 		l.ramp, l.decideAt = s.Ramp, s.Wake

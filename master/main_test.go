@@ -40,6 +40,8 @@ type rig struct {
 	log    *safeBuffer
 	notes  *notes
 	result chan error
+
+	prepare func(*Master) // before Run; may be nil
 }
 
 type safeBuffer struct {
@@ -124,6 +126,9 @@ func (r *rig) startWith(set Settings, log *slog.Logger, listeners ...Listener) {
 		r.t.Fatal(err)
 	}
 	r.Master = m
+	if r.prepare != nil {
+		r.prepare(m)
+	}
 	go func() { r.result <- m.Run() }()
 	r.t.Cleanup(func() {
 		r.Finish()

@@ -23,21 +23,21 @@ type Settings struct {
 	Build   string // shown in Status
 
 	Effective []control.Setting // the configuration, as Config shows it
-	LogLevel  *slog.LevelVar    // what SetLogLevel sets; may be nil
+	LogLevel  *slog.LevelVar    `json:"-"` // what SetLogLevel sets; may be nil
 	Journal   bool              // each worker's output is a stream of its own in the journal
 	AccessLog bool              // each finished request is a line of the log
 
 	// Reread reads the configuration again, for a reload; the notes say what of
 	// it has no effect while the master lives. It may block. nil: it cannot.
-	Reread func() (set Settings, notes []string, err error)
+	Reread func() (set Settings, notes []string, err error) `json:"-"`
 
 	Limits control.Limits
 
 	IdleTimeout time.Duration
 	IdleExit    time.Duration // 0 is never
 
-	Command      process.Command // Link, and Stdout and Stderr where 0, are filled in
-	Groups       *process.Groups // where workers get control groups; may be nil
+	Command      process.Command `json:"-"` // Link, and Stdout and Stderr where 0, are filled in
+	Groups       *process.Groups `json:"-"` // where workers get control groups; may be nil
 	StartTimeout time.Duration
 	StopTimeout  time.Duration
 
@@ -53,7 +53,7 @@ type Settings struct {
 
 	Watchdog time.Duration // how often Notifier.Watchdog is called; 0 is never
 
-	Record *Record // what is left to the next master in case of a crash; may be nil. It has to stay open until Run returns
+	Record *Record `json:"-"` // what is left to the next master in case of a crash; may be nil. It has to stay open until Run returns
 }
 
 // A Notifier is told what the service manager wants to know. Its methods must
@@ -74,6 +74,7 @@ type Master struct {
 	done chan struct{}
 
 	reread func() (Settings, []string, error)
+	to     *Handover // nil: there can be no upgrade
 }
 
 // New makes a master that accepts from the listeners. It borrows their
@@ -156,13 +157,10 @@ func (m *Master) Run() error {
 		}
 	}()
 	l.now = time.Since(l.began)
-	l.readyAt = l.now + 10*time.Second
-	if l.set.Watchdog > 0 {
-		l.watchdogAt = l.now + l.set.Watchdog
-	}
-	l.takeUp()
-	if l.set.Limits.MinWorkers == 0 {
-		l.sayReady()
+	if l.restored != nil {
+		l.goOn()
+	} else {
+		l.begin()
 	}
 	err := l.run()
 	if err == nil {
@@ -177,6 +175,18 @@ func (m *Master) Run() error {
 	l.log.info("stopped", "served", l.count.Served, "lost", l.count.Lost, "refused", l.count.Refused)
 	l.log.close()
 	return err
+}
+
+// begin is the first that a new loop does.
+func (l *loop) begin() {
+	l.readyAt = l.now + 10*time.Second
+	if l.set.Watchdog > 0 {
+		l.watchdogAt = l.now + l.set.Watchdog
+	}
+	l.takeUp()
+	if l.set.Limits.MinWorkers == 0 {
+		l.sayReady()
+	}
 }
 
 // close closes what New opened.

@@ -12,7 +12,7 @@ import (
 // status is the pool in figures.
 func (l *loop) status() control.Status {
 	s := control.Status{
-		Name: l.set.Name, State: l.state(), PID: l.set.PID, Version: l.set.Version, Build: l.set.Build, Since: l.began, Generation: l.current.number,
+		Name: l.set.Name, State: l.state(), PID: l.set.PID, Version: l.set.Version, Build: l.set.Build, Since: l.since(), Generation: l.current.number,
 		Limits: l.set.Limits, Scaled: l.set.Limits != l.configured,
 		Workers: control.WorkerCounts{
 			Total: l.alive(), Starting: l.in[starting], Idle: l.idle.len, Busy: l.busy(),
@@ -72,7 +72,7 @@ func (l *loop) workerList() []control.Worker {
 		}
 		x := control.Worker{
 			ID: w.id, PID: w.proc.PID, State: w.state.String(), Generation: w.of.number,
-			Since: l.began.Add(w.began), Slots: w.slots, Active: len(w.conns), Served: w.served,
+			Since: l.since().Add(w.began), Slots: w.slots, Active: len(w.conns), Served: w.served,
 			Status: w.status, CanDump: w.dump != "",
 		}
 		if c := w.oldest(); c != nil {

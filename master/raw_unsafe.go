@@ -39,3 +39,17 @@ func receive(fd int, buf []byte, flags int) (int, unix.Errno) {
 // closeFD closes a descriptor whose last reference may be ours; sockets of
 // clients do not linger, so it does not wait.
 func closeFD(fd int) { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
+
+// keepFileLimit returns a function that sets the limit of open files to what it
+// is now. A failed syscall.Exec leaves it at what it was when the process
+// began, which may be too low for what is open; and by syscall's own call the
+// runtime would forget that value, which children are to get.
+func keepFileLimit() (restore func()) {
+	var now unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &now) != nil {
+		return func() {}
+	}
+	return func() {
+		unix.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+	}
+}

@@ -1,0 +1,142 @@
+package master
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/scgid/scgid/control"
+	"golang.org/x/sys/unix"
+)
+
+// The environment of a program that takes over; see Handover.
+const (
+	EnvState   = "SCGID_STATE_FD"         // the state, a sealed memfd
+	EnvOld     = "SCGID_STATE_PROGRAM_FD" // the program before, to go back to
+	EnvFailure = "SCGID_STATE_FAILURE"    // we are the program before; why the other one could not go on
+)
+
+// A Handover says how the process executes another program, or a newer one, in
+// the master's place. The new program gets the environment of now and
+// EnvState; it passes what it reads there to Restore.
+type Handover struct {
+	Program string   // absolute path
+	Args    []string // its whole command line
+
+	// Carry describes what the new program needs besides the master's own
+	// state, and lends the descriptors that it names. It is called in the
+	// loop and must not block.
+	Carry func() (app json.RawMessage, fds []int, err error)
+
+	// Mute ends the delivery of signals that would otherwise end the next
+	// program in its first moments, and returns when those that came before
+	// have been acted upon; Unmute takes it back.
+	Mute, Unmute func()
+
+	// Check is the command line, less the program, with which the new program
+	// is tried: it reads a state from descriptor 3, says AnswerGood on its
+	// standard output and ends with status 0, or says why not on standard
+	// error and ends otherwise. CheckEnv is its environment.
+	Check    []string
+	CheckEnv []string
+
+	Refuse string // why this pool cannot be upgraded; "" if it can
+}
+
+// SetHandover makes Upgrade possible. Call it before Run.
+func (m *Master) SetHandover(h Handover) { m.to = &h }
+
+// executeWithin bounds how long the last step may have to wait for starts of
+// workers that are under way, beside the time that those may have to leave that
+// a reload has replaced.
+const executeWithin = 10 * time.Second
+
+// Upgrade has the process execute its program anew, as it is on the disk by
+// now, with all that the master knows. Nobody notices: the process, its
+// workers and all connections stay. It returns only if that failed; this
+// program serves on then, or again. A caller who is still there when it
+// succeeds loses the connection to the control socket.
+func (m *Master) Upgrade(ctx context.Context) (control.Operation, error) {
+	return m.operate(ctx, control.OpUpgrade, (*operation).upgrade)
+}
+
+func (op *operation) upgrade() error {
+	to := op.m.to
+	switch {
+	case to == nil:
+		return control.Errorf(control.CodeState, "this pool cannot be upgraded: it does not know its own program")
+	case to.Refuse != "":
+		return control.Errorf(control.CodeState, "this pool cannot be upgraded: %s", to.Refuse)
+	}
+	program, err := identify(to.Program)
+	if err != nil {
+		return fmt.Errorf("cannot find the new program: %w", err)
+	}
+	if err := op.step(func(o *control.Operation) { o.Step = "trying the new program on the state" }); err != nil {
+		return err
+	}
+	if err := op.try(to); err != nil {
+		return err
+	}
+	if err := op.step(func(o *control.Operation) { o.Step = "executing the new program" }); err != nil {
+		return err
+	}
+	return op.execute(&handover{Handover: to, program: program, failed: make(chan error, 1)})
+}
+
+// execute has the loop do it as soon as no start is under way, and returns why
+// it did not.
+func (op *operation) execute(h *handover) error {
+	within := executeWithin
+	err := order(op.ctx, op.m, func(l *loop) error {
+		l.handover = h
+		if l.settled() != nil {
+			within += l.set.StopTimeout
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	limit := time.NewTimer(within)
+	defer limit.Stop()
+	select {
+	case err := <-h.failed:
+		return err
+	case <-op.m.done:
+		return errStopped
+	case <-op.ctx.Done():
+	case <-limit.C:
+	}
+	// Back to work. The loop may have begun in the meantime.
+	err = order(context.Background(), op.m, func(l *loop) error {
+		l.handover = nil
+		if err := l.settled(); err != nil {
+			return fmt.Errorf("it is not over within %v: %w; try again", within, err)
+		}
+		return fmt.Errorf("a worker is still being started after %v; try again", within)
+	})
+	select {
+	case err := <-h.failed:
+		return err
+	default:
+		return err
+	}
+}
+
+// An identity tells the file of a program from what replaced it.
+type identity struct {
+	dev, ino uint64
+	size     int64
+	changed  unix.Timespec
+}
+
+func identify(path string) (identity, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return identity{}, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return identity{uint64(st.Dev), st.Ino, st.Size, st.Mtim}, nil
+}
