@@ -13,6 +13,22 @@ func (l *loop) group(c *process.Command, id uint64) {
 	}
 }
 
+// regroup opens the control groups of workers that have come along over
+// execve(2).
+func (l *loop) regroup(st *State) {
+	l.grouping = st.Grouping && l.groups.Usable()
+	for i := range st.Workers {
+		s, w := &st.Workers[i], l.workers[i]
+		if len(s.Group) == 0 {
+			continue
+		}
+		var err error
+		if w.proc.Group, err = l.groups.Reopen(string(s.Group)); err != nil {
+			l.log.warn("a worker's control group cannot be watched any more", "worker", w.id, "err", err)
+		}
+	}
+}
+
 // checkGroup looks whether a worker that has just become ready has entered its
 // control group, which happens outside our sight. That we have entered one
 // ourselves at the start proves that it can be done: so this is said once, and

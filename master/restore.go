@@ -12,8 +12,8 @@ import (
 
 // Restore makes a master that goes on where another program of this process
 // has left off: with its connections, workers, limits and counts. own is of
-// this program: PID, Version, Build, LogLevel, Journal, Watchdog, Reread and
-// Record; all other settings come from the state. It borrows the listeners'
+// this program: PID, Version, Build, LogLevel, Journal, Watchdog, Reread,
+// Record and Groups; all other settings come from the state. It borrows the listeners'
 // descriptors as New does, and takes all others that the state names, but only
 // when Run is called: until then FallBack is possible.
 func Restore(st *State, own Settings, listeners []Listener, notify Notifier, log *slog.Logger) (*Master, error) {
@@ -41,6 +41,9 @@ func restore(st *State, own Settings, listeners []Listener, notify Notifier, log
 	if err = st.load(l); err == nil {
 		err = l.rewatch()
 	}
+	if err == nil {
+		l.regroup(st)
+	}
 	if err != nil {
 		l.log.close()
 		m.close()
@@ -59,7 +62,8 @@ func restore(st *State, own Settings, listeners []Listener, notify Notifier, log
 // of returns set with what belongs to the program that runs.
 func (set Settings) of(own Settings) Settings {
 	set.PID, set.Version, set.Build = own.PID, own.Version, own.Build
-	set.LogLevel, set.Journal, set.Watchdog, set.Reread, set.Record = own.LogLevel, own.Journal, own.Watchdog, own.Reread, own.Record
+	set.LogLevel, set.Journal, set.Watchdog, set.Reread = own.LogLevel, own.Journal, own.Watchdog, own.Reread
+	set.Record, set.Groups = own.Record, own.Groups
 	return set
 }
 

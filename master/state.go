@@ -38,6 +38,8 @@ type State struct {
 	Previous       int // 0 without one
 	LastGeneration int
 
+	Grouping bool // workers are to have control groups
+
 	Limits     control.Limits // in effect
 	Configured control.Limits
 	Scaled     control.Change
@@ -75,6 +77,7 @@ type stateGeneration struct {
 	Env  [][]byte
 
 	NOFILE, Nice, OOMScoreAdjust int
+	MemoryMax, TasksMax          uint64
 
 	Proven bool
 	In     []byte // where its workers are started, once it is proven
@@ -107,6 +110,7 @@ type stateWorker struct {
 	Dir   []byte
 
 	PID, PIDFD int
+	Group      []byte // its control group's path; empty without one
 	Link, End  int
 	Heard      bool
 
@@ -151,6 +155,7 @@ type stateIntake struct {
 	BusyUntil          Time
 	Warned, WarnedBusy Time
 	WarnedJournal      Time
+	WarnedGroup        Time
 	WarnedSaturated    Time
 	SaturatedSince     Time
 	RelievedAt         Time

@@ -62,7 +62,7 @@ func (s *stateGeneration) settings() Settings {
 	set := s.Settings
 	set.Command = process.Command{
 		Argv: textAll(s.Argv), Dir: string(s.Dir), Env: textAll(s.Env),
-		NOFILE: s.NOFILE, Nice: s.Nice, OOMScoreAdjust: s.OOMScoreAdjust,
+		NOFILE: s.NOFILE, Nice: s.Nice, OOMScoreAdjust: s.OOMScoreAdjust, MemoryMax: s.MemoryMax, TasksMax: s.TasksMax,
 	}
 	set.Command = baseCommand(set)
 	return set
@@ -127,7 +127,8 @@ func (st *State) loadTimes(l *loop) {
 	l.retryAt, l.lastReady, l.lastFailure, l.ramp = s.RetryAt, s.LastReady, s.LastFailure, s.Ramp
 	l.lookAt, l.tried = s.LookAt, string(s.Tried)
 	l.paused, l.resumeAt, l.quietSince, l.acceptAgain, l.busyUntil = i.Paused, i.ResumeAt, i.QuietSince, i.AcceptAgain, i.BusyUntil
-	l.warned.intake, l.warned.busy, l.warned.saturated, l.warned.journal = i.Warned, i.WarnedBusy, i.WarnedSaturated, i.WarnedJournal
+	l.warned.intake, l.warned.busy, l.warned.saturated = i.Warned, i.WarnedBusy, i.WarnedSaturated
+	l.warned.journal, l.warned.group = i.WarnedJournal, i.WarnedGroup
 	l.saturatedSince, l.relievedAt, l.refusedTold, l.refusedAt = i.SaturatedSince, i.RelievedAt, i.RefusedTold, i.RefusedAt
 }
 

@@ -12,7 +12,8 @@ import (
 // the loop changes.
 func (l *loop) save() *State {
 	st := &State{
-		Format: stateFormat, PID: l.set.PID, Build: l.set.Build, Version: l.set.Version,
+		Grouping: l.grouping,
+		Format:   stateFormat, PID: l.set.PID, Build: l.set.Build, Version: l.set.Version,
 		Since: l.since(), Now: time.Since(l.began), Clock: clock(),
 		Current: l.current.number, LastGeneration: l.lastGeneration,
 		Limits: l.set.Limits, Configured: l.configured, Scaled: l.scaled,
@@ -66,7 +67,7 @@ func (l *loop) saveGenerations(st *State) {
 		st.Generations = append(st.Generations, stateGeneration{
 			Number: g.number, Settings: g.set, Proven: g.proven, In: []byte(g.dir),
 			Argv: rawAll(c.Argv), Dir: []byte(c.Dir), Env: rawAll(c.Env),
-			NOFILE: c.NOFILE, Nice: c.Nice, OOMScoreAdjust: c.OOMScoreAdjust,
+			NOFILE: c.NOFILE, Nice: c.Nice, OOMScoreAdjust: c.OOMScoreAdjust, MemoryMax: c.MemoryMax, TasksMax: c.TasksMax,
 		})
 	}
 	save(l.current)
@@ -96,7 +97,7 @@ func (l *loop) saveTimes(st *State) {
 	}
 	st.Intake = stateIntake{
 		Paused: l.paused, ResumeAt: l.resumeAt, QuietSince: l.quietSince, AcceptAgain: l.acceptAgain, BusyUntil: l.busyUntil,
-		Warned: l.warned.intake, WarnedBusy: l.warned.busy, WarnedJournal: l.warned.journal, WarnedSaturated: l.warned.saturated,
+		Warned: l.warned.intake, WarnedBusy: l.warned.busy, WarnedJournal: l.warned.journal, WarnedGroup: l.warned.group, WarnedSaturated: l.warned.saturated,
 		SaturatedSince: l.saturatedSince, RelievedAt: l.relievedAt, RefusedTold: l.refusedTold, RefusedAt: l.refusedAt,
 	}
 }
@@ -132,6 +133,9 @@ func (l *loop) saveWorkers(st *State) {
 			ID: w.id, State: w.state.String(), Of: w.of.number, Dir: []byte(w.dir), PID: w.proc.PID, PIDFD: w.proc.FD, Link: w.link, End: w.end, Heard: w.heard,
 			Slots: w.slots, Served: w.served, Slow: w.slow, Began: w.began, GoneSince: w.goneSince,
 			Doomed: w.doomed, Failed: w.failed, Status: w.status, Dump: w.dump,
+		}
+		if w.proc.Group != nil {
+			sw.Group = []byte(w.proc.Group.Path)
 		}
 		for _, c := range w.conns {
 			sw.Conns = append(sw.Conns, c.id)

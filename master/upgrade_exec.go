@@ -95,6 +95,7 @@ func (l *loop) become(h *handover) error {
 		return &os.PathError{Op: "open", Path: "/proc/self/exe", Err: err}
 	}
 	defer unix.Close(old)
+	l.groups.Settle(flushWithin) // what has begun to be killed is
 	l.log.flush(flushWithin)
 	err = execute(h.Program, h.Args, append(fds, memfd, old), EnvState+"="+strconv.Itoa(memfd), EnvOld+"="+strconv.Itoa(old))
 	return fmt.Errorf("cannot execute the new program %s: %w", h.Program, err)

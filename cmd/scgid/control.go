@@ -24,19 +24,11 @@ import (
 const farewell = 3 * time.Second
 
 // openControl serves the control socket and the bus, as far as there are to
-// be any, until the function that it returns is called. adhoc is a pool
-// without a file, which its user may steer.
-func openControl(conf *config.Config, m *master.Master, adhoc bool, log logger) (func(), error) {
-	access, err := access(conf, adhoc)
-	if err != nil {
-		return nil, err
-	}
-	closeSocket, err := openSocket(conf, m, access, log)
-	if err != nil {
-		return nil, err
-	}
-	closeBus := openBus(conf, m, access, adhoc, log)
-	return func() { closeBus(); closeSocket() }, nil
+// be any, until the function that it returns is called.
+func openControl(p *pool, m *master.Master) func() {
+	closeSocket := serveSocket(p, m)
+	closeBus := openBus(p.conf, m, p.access, p.how.adhoc, p.log)
+	return func() { closeBus(); closeSocket() }
 }
 
 // openBus shows the pool on D-Bus. That there is no bus is normal.
@@ -72,10 +64,10 @@ func openBus(conf *config.Config, m *master.Master, access control.Access, adhoc
 	return func() { cancel(); <-done }
 }
 
-// openSocket serves the control socket.
-func openSocket(conf *config.Config, m *master.Master, access control.Access, log logger) (func(), error) {
+// controlSocket opens the control socket; nil means that there is none.
+func controlSocket(conf *config.Config, log logger) (net.Listener, error) {
 	if conf.Control.SocketOff {
-		return func() {}, nil
+		return nil, nil
 	}
 	l, err := listenControl(conf)
 	if err != nil && conf.Control.Socket != "" {
@@ -83,10 +75,19 @@ func openSocket(conf *config.Config, m *master.Master, access control.Access, lo
 	}
 	if err != nil {
 		log.Warn("no control socket, scgictl will not find this pool", "err", err)
-		return func() {}, nil
+		return nil, nil
 	}
+	return l, nil
+}
+
+// serveSocket serves the control socket.
+func serveSocket(p *pool, m *master.Master) func() {
+	if p.control == nil {
+		return func() {}
+	}
+	conf, l, log := p.conf, p.control, p.log
 	server := api.NewServer(api.Options{
-		Pool: m, Access: access, Name: conf.Name, Version: version,
+		Pool: m, Access: p.access, Name: conf.Name, Version: version,
 		Log: func(format string, args ...any) { log.Info(fmt.Sprintf(format, args...)) },
 	})
 	go func() {
@@ -103,7 +104,7 @@ func openSocket(conf *config.Config, m *master.Master, access control.Access, lo
 			// mostly not empty, or the service manager's.
 			os.Remove(filepath.Dir(l.Addr().String()))
 		}
-	}, nil
+	}
 }
 
 // listenControl opens the socket where the configuration says, or where

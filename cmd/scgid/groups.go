@@ -31,6 +31,18 @@ func ownGroups(conf *config.Config, adhoc bool, log logger) *process.Groups {
 	return groups
 }
 
+// groupsAgain is the same in a process that has executed itself: all is set up
+// already, and said. Nothing that is stale is looked for, as somebody may be just
+// about to enter a group that is empty.
+func groupsAgain(log logger) *process.Groups {
+	groups, err := process.Delegated(askManager)
+	if err != nil {
+		log.Debug("workers have no control groups of their own", "because", err)
+		return new(process.Groups)
+	}
+	return groups
+}
+
 // withoutEffect lists the limits that are set and cannot be kept.
 func withoutEffect(conf *config.Config, groups *process.Groups) (missing []string) {
 	if conf.Worker.MemoryMax > 0 && !groups.Memory {

@@ -5,6 +5,9 @@
 //	scgid run -- COMMAND      a pool without a file
 //	scgid check NAME|FILE     what is wrong with a configuration
 //
+// When the master executes itself anew there is no command line to read: see
+// takeOver.
+//
 // The command joins rooms: it reads the configuration, gets the sockets, and
 // hands both to package master, which does the work and owns all that happens
 // from then on. It decides nothing about connections or workers itself.
@@ -47,7 +50,12 @@ func main() {
 }
 
 func run() int {
-	err := rootCommand().Execute()
+	var err error
+	if takesOver() {
+		err = takeOver()
+	} else {
+		err = rootCommand().Execute()
+	}
 	if err == nil {
 		return 0
 	}
@@ -94,7 +102,7 @@ func rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return hinted{usageError{err}, "see " + c.CommandPath() + " --help"}
 	})
-	root.AddCommand(serveCommand(), runCommand(), checkCommand())
+	root.AddCommand(serveCommand(), runCommand(), checkCommand(), checkStateCommand())
 	return root
 }
 

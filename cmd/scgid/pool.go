@@ -1,18 +1,17 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/scgid/scgid/activation"
+	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/master"
 	"github.com/scgid/scgid/master/config"
 	"github.com/scgid/scgid/master/process"
@@ -27,45 +26,100 @@ type manner struct {
 	stored []*os.File // entries of the service manager's descriptor store
 }
 
+// A pool is what the master is run with beside its settings. It goes along
+// when the process executes itself anew; see upgrade.go.
+type pool struct {
+	conf    *config.Config // of the beginning; after an upgrade without what carried lacks
+	how     manner
+	program string // absolute path of scgid
+	access  control.Access
+	sockets []*activation.Socket
+	control net.Listener // the control socket; nil without one
+	notify  *activation.Notifier
+	record  *master.Record // nil without one
+	groups  *process.Groups
+	log     logger
+	signals chan os.Signal
+}
+
 // serve runs the pool until it is told to stop. It takes the sockets.
 func serve(conf *config.Config, sockets []*activation.Socket, log logger, how manner) error {
-	defer closeAll(sockets, log)
+	p := &pool{conf: conf, how: how, sockets: sockets, log: log}
+	defer p.close()
 	set, err := settings(conf)
 	if err != nil {
 		return err
 	}
-	set.LogLevel, set.Journal = log.level, log.journal
-	set.Reread = reread(how.from, conf, sockets)
-	set.Groups = ownGroups(conf, how.adhoc, log)
-	notify := activation.NewNotifier(func(err error) { log.Warn("cannot notify the service manager", "err", err) })
-	defer notify.Close()
-	set.Record = openRecord(conf.Name, how.stored, notify, log)
-	defer set.Record.Close()
-	m, err := master.New(set, listeners(sockets), faulty(notify), log.Logger)
+	p.notify = p.newNotifier()
+	p.record = openRecord(conf.Name, how.stored, p.notify, log)
+	p.groups = ownGroups(conf, how.adhoc, log)
+	p.own(&set)
+	m, err := master.New(set, listeners(sockets), faulty(p.notify), log.Logger)
 	if err != nil {
 		return err
 	}
-	closeControl, err := openControl(conf, m, how.adhoc, log)
-	if err != nil {
+	if p.program, err = ownProgram(); err != nil {
 		return err
 	}
-	defer closeControl()
-	if how.http != "" {
-		front, err := openFront(how.http, sockets[0], log)
+	if p.access, err = access(conf, how.adhoc); err != nil {
+		return err
+	}
+	if p.control, err = controlSocket(conf, log); err != nil {
+		return err
+	}
+	p.signals = catchSignals()
+	log.Info("serving", "on", addresses(sockets), "workers", fmt.Sprintf("%d to %d", conf.Pool.MinWorkers, conf.Pool.MaxWorkers),
+		"command", strings.Join(conf.Worker.ExecStart, " "))
+	return p.run(m)
+}
+
+// own fills in what belongs to the running program and its process, not to the
+// configuration.
+func (p *pool) own(set *master.Settings) {
+	var err error
+	if set.Build, err = buildID(); err != nil {
+		p.log.Warn("cannot tell which build this is", "err", err)
+	}
+	set.PID, set.Version = os.Getpid(), version
+	set.LogLevel, set.Journal = p.log.level, p.log.journal
+	set.Watchdog, set.Record, set.Groups = activation.WatchdogInterval(), p.record, p.groups
+	set.Reread = reread(p.how.from, p.conf, p.sockets)
+}
+
+func (p *pool) newNotifier() *activation.Notifier {
+	return activation.NewNotifier(func(err error) { p.log.Warn("cannot notify the service manager", "err", err) })
+}
+
+// run runs the master, with all front ends.
+func (p *pool) run(m *master.Master) error {
+	m.SetHandover(p.handover())
+	defer openControl(p, m)()
+	if p.how.http != "" {
+		front, err := openFront(p.how.http, p.sockets[0], p.log)
 		if err != nil {
 			return err
 		}
 		defer front.Close()
 	}
-	defer watchSignals(m, log)()
-	// Keeps the applications, which run as the same user, from our memory and
-	// descriptors: see ptrace(2).
+	defer watchSignals(m, p.signals, p.log)()
+	keepOthersOut(p.log)
+	return m.Run()
+}
+
+// keepOthersOut keeps the applications, which run as the same user, from our
+// memory and descriptors: see ptrace(2).
+func keepOthersOut(log logger) {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		log.Warn("cannot keep others of this user out of our memory", "err", err)
 	}
-	log.Info("serving", "on", addresses(sockets), "workers", fmt.Sprintf("%d to %d", conf.Pool.MinWorkers, conf.Pool.MaxWorkers),
-		"command", strings.Join(conf.Worker.ExecStart, " "))
-	return m.Run()
+}
+
+func (p *pool) close() {
+	p.record.Close()
+	if p.notify != nil {
+		p.notify.Close()
+	}
+	closeAll(p.sockets, p.log)
 }
 
 func closeAll(sockets []*activation.Socket, log logger) {
@@ -95,7 +149,7 @@ func settings(conf *config.Config) (master.Settings, error) {
 		return master.Settings{}, err
 	}
 	return master.Settings{
-		Name: conf.Name, PID: os.Getpid(), Version: version, Limits: conf.Pool.Limits, Effective: conf.Effective(),
+		Name: conf.Name, Limits: conf.Pool.Limits, Effective: conf.Effective(),
 		IdleTimeout: conf.Pool.IdleTimeout, IdleExit: conf.Pool.IdleExit,
 		Command: process.Command{
 			Argv: argv, Dir: conf.Worker.WorkingDirectory, Env: env,
@@ -108,7 +162,6 @@ func settings(conf *config.Config) (master.Settings, error) {
 		HeaderTimeout: conf.Request.HeaderTimeout, MaxHeader: conf.Request.MaxHeaderBytes, AccessLog: conf.Request.AccessLog,
 		Surge: conf.Pool.ReloadSurge, Unavailable: conf.Pool.ReloadUnavailable, ProbeURI: conf.Request.ProbeURI,
 		QueueMax: conf.Queue.Max, QueueTimeout: conf.Queue.Timeout,
-		Watchdog: activation.WatchdogInterval(),
 	}, nil
 }
 
@@ -132,36 +185,6 @@ func oomScoreAdjust(want int) int {
 		return want
 	}
 	return min(own+100, 1000)
-}
-
-// watchSignals steers the master until the function that it returns is called.
-func watchSignals(m *master.Master, log logger) (stop func()) {
-	signals := make(chan os.Signal, 8)
-	// SIGPIPE: a log that nobody reads any more must not end the server; to
-	// catch it, unlike ignoring it, is not passed on to workers.
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
-	go func() {
-		interrupts := 0
-		for s := range signals {
-			switch s {
-			case syscall.SIGTERM:
-				finish(m)
-			case syscall.SIGINT:
-				if interrupts++; interrupts == 1 {
-					log.Info("interrupted: finishing what was accepted; interrupt again to hurry")
-					m.Finish()
-				} else {
-					m.Harden()
-				}
-			case syscall.SIGHUP:
-				go m.Reload(context.Background()) // the log says what comes of it
-			}
-		}
-	}()
-	return func() {
-		signal.Stop(signals)
-		close(signals)
-	}
 }
 
 // errNoProgram is a command that cannot be found.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,15 +11,64 @@ import (
 	"github.com/scgid/scgid/master/config"
 )
 
-// A source is where a pool's configuration comes from: asked again at each
-// reload, it says what holds then.
-type source func() (*config.Config, error)
+// A source is where a pool's configuration comes from, in the words of the
+// command line: asked again at each reload, it says what holds then.
+type source struct {
+	Run     bool  // scgid run, not serve
+	Names   texts // of serve: a pool
+	File    texts // of serve: the value of --config, if any
+	Name    texts // of run: the pool's
+	Command texts // of run
+	Set     texts
+}
+
+// read asks it.
+func (s source) read() (*config.Config, error) {
+	if s.Run {
+		// The command's words are its user's own, not the file's syntax.
+		return config.FromSettings(s.Name.first(), s.Set, s.Command)
+	}
+	return load(s.Names, s.File.first(), s.Set)
+}
+
+// texts are words that need not be UTF-8, and come through JSON as they are.
+type texts []string
+
+// first is the first one, "" without any.
+func (t texts) first() string {
+	if len(t) == 0 {
+		return ""
+	}
+	return t[0]
+}
+
+// MarshalJSON writes bytes.
+func (t texts) MarshalJSON() ([]byte, error) {
+	var raw [][]byte
+	for _, s := range t {
+		raw = append(raw, []byte(s))
+	}
+	return json.Marshal(raw)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (t *texts) UnmarshalJSON(b []byte) error {
+	var raw [][]byte
+	if err := json.Unmarshal(b, &raw); err != nil {
+		return err
+	}
+	*t = nil
+	for _, s := range raw {
+		*t = append(*t, string(s))
+	}
+	return nil
+}
 
 // reread makes what the master calls at a reload. began is the configuration
 // that it was started with, which decides all that a reload cannot change.
 func reread(from source, began *config.Config, sockets []*activation.Socket) func() (master.Settings, []string, error) {
 	return func() (master.Settings, []string, error) {
-		conf, err := from()
+		conf, err := from.read()
 		if err != nil {
 			return master.Settings{}, nil, err
 		}

@@ -33,9 +33,8 @@ directory; the log says where.`,
 			if name == "" {
 				name = poolName(command[0])
 			}
-			// The command's words are its user's own, not the file's syntax.
-			from := func() (*config.Config, error) { return config.FromSettings(name, set, command) }
-			conf, err := from()
+			from := source{Run: true, Name: texts{name}, Command: command, Set: set}
+			conf, err := from.read()
 			if err != nil {
 				return err
 			}

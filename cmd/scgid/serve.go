@@ -26,7 +26,8 @@ without any, scgid opens the addresses of Listen=.`,
 		Example: "  scgid serve wiki\n  scgid serve --config ./wiki.conf --set Pool.MaxWorkers=4",
 		Args:    args(cobra.MaximumNArgs(1), "usage: scgid serve NAME"),
 		RunE: func(_ *cobra.Command, names []string) error {
-			conf, err := load(names, file, set)
+			from := source{Names: names, File: texts{file}, Set: set}
+			conf, err := from.read()
 			if err != nil {
 				return err
 			}
@@ -35,8 +36,7 @@ without any, scgid opens the addresses of Listen=.`,
 			if err != nil {
 				return err
 			}
-			again := func() (*config.Config, error) { return load(names, file, set) }
-			return serve(conf, sockets, log, manner{from: again, stored: stored})
+			return serve(conf, sockets, log, manner{from: from, stored: stored})
 		},
 	}
 	c.Flags().StringVar(&file, "config", "", "read this `FILE` and no drop-ins")
