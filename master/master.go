@@ -158,6 +158,7 @@ func (m *Master) Run() error {
 	}()
 	l.now = time.Since(l.began)
 	if l.restored != nil {
+		m.takeUpLine(l.restored.Waiting)
 		l.goOn()
 	} else {
 		l.begin()

@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -98,6 +99,20 @@ func (o *operations) begin(op *operation) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.waiting, op.kind)
+}
+
+// inLine returns the kinds of operations that wait for their turn, but for
+// another upgrade: to be executed anew twice is once.
+func (o *operations) inLine() (kinds []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for kind := range o.waiting {
+		if kind != control.OpUpgrade {
+			kinds = append(kinds, kind)
+		}
+	}
+	slices.Sort(kinds)
+	return kinds
 }
 
 // start shows op in the loop.

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -57,6 +58,19 @@ func restore(st *State, own Settings, listeners []Listener, notify Notifier, log
 	}
 	l.restored = st
 	return m, nil
+}
+
+// takeUpLine has the operations performed that waited for their turn when the
+// program before was executed anew. Who asked for them is gone by now.
+func (m *Master) takeUpLine(kinds []string) {
+	for _, kind := range kinds {
+		switch kind {
+		case control.OpReload:
+			go m.Reload(context.Background())
+		case control.OpRollback:
+			go m.Rollback(context.Background())
+		}
+	}
 }
 
 // of returns set with what belongs to the program that runs.

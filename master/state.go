@@ -60,6 +60,7 @@ type State struct {
 
 	Operation     control.Operation
 	LastOperation uint64
+	Waiting       []string // kinds of operations that wait for their turn
 
 	// Failure is why another program could not go on with this state; it is not
 	// part of it.

@@ -98,6 +98,11 @@ func (st *State) loadGenerations(l *loop) (map[int]*generation, error) {
 			return nil, err
 		}
 	}
+	for _, kind := range st.Waiting {
+		if kind != control.OpReload && kind != control.OpRollback {
+			return nil, fmt.Errorf("an operation of kind %.40q waits", kind)
+		}
+	}
 	if st.Now < 0 {
 		return nil, errors.New("a negative time")
 	}

@@ -153,6 +153,7 @@ func TestNothingOfTheStateIsLostOnTheWay(t *testing.T) {
 	l := fullLoop(t)
 	st := l.save()
 	st.App = json.RawMessage(`{"x":1}`)
+	st.Waiting = []string{control.OpReload}
 	seen := map[string]bool{}
 	unset(reflect.ValueOf(*st), "State", seen)
 	for name, set := range seen {
@@ -180,7 +181,7 @@ func TestNothingOfTheStateIsLostOnTheWay(t *testing.T) {
 	if d := (again.Now - st.Now) - (again.Clock - st.Clock); d.Abs() > time.Second {
 		t.Errorf("the loop's time is off by %v", d)
 	}
-	again.Now, again.Clock, again.App = st.Now, st.Clock, st.App
+	again.Now, again.Clock, again.App, again.Waiting = st.Now, st.Clock, st.App, st.Waiting
 	same(t, "loaded and saved again", again, st)
 	if next.open != l.open || next.atStake != l.atStake || l.atStake == 0 || next.in != l.in || next.alive() != l.alive() {
 		t.Errorf("%d open, workers %v; want %d, %v", next.open, next.in, l.open, l.in)
@@ -292,6 +293,7 @@ func TestWhatIsNoStateIsRefusedWithTheReason(t *testing.T) {
 		"huge buffer":    {edit(`"MaxHeader":6`, `"MaxHeader":1000000000000`), "headers of"},
 		"a generation":   {edit(`"Number":1,`, `"Number":4,`), "is of generation 1"},
 		"the generation": {edit(`"Current":3,`, `"Current":4,`), "is missing"},
+		"what waits":     {edit(`"Waiting":null`, `"Waiting":["dance"]`), "an operation of kind"},
 		"limits":         {edit(`"max_workers":3`, `"max_workers":0`), "MaxWorkers"},
 	} {
 		st, err := ReadState(sealed(t, c.b))

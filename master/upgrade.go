@@ -83,7 +83,7 @@ func (op *operation) upgrade() error {
 	if err := op.step(func(o *control.Operation) { o.Step = "executing the new program" }); err != nil {
 		return err
 	}
-	return op.execute(&handover{Handover: to, program: program, failed: make(chan error, 1)})
+	return op.execute(&handover{Handover: to, ops: op.m.ops, program: program, failed: make(chan error, 1)})
 }
 
 // execute has the loop do it as soon as no start is under way, and returns why

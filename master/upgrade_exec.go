@@ -17,6 +17,7 @@ import (
 // A handover is one that is due.
 type handover struct {
 	*Handover
+	ops     *operations
 	program identity
 	failed  chan error // gets one, unless the next program goes on
 }
@@ -25,8 +26,9 @@ type handover struct {
 const flushWithin = 200 * time.Millisecond
 
 // carry returns the whole state, with all descriptors that it names.
-func (l *loop) carry(to *Handover) (*State, []int, error) {
+func (l *loop) carry(to *Handover, ops *operations) (*State, []int, error) {
 	st := l.save()
+	st.Waiting = ops.inLine()
 	app, fds, err := to.Carry()
 	if err != nil {
 		return nil, nil, err
@@ -77,7 +79,7 @@ func (l *loop) become(h *handover) error {
 	if now, err := identify(h.Program); err != nil || now != h.program {
 		return fmt.Errorf("the new program %s was replaced after it was tried; try again", h.Program)
 	}
-	st, fds, err := l.carry(h.Handover)
+	st, fds, err := l.carry(h.Handover, h.ops)
 	if err != nil {
 		return err
 	}

@@ -176,7 +176,9 @@ func TestRequestsAreServedWhileTheLastStepWaitsForAStart(t *testing.T) {
 	if err := os.Chmod(r.to.Program, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	go func() { result <- op.execute(&handover{Handover: r.to, program: program, failed: make(chan error, 1)}) }()
+	go func() {
+		result <- op.execute(&handover{Handover: r.to, ops: r.ops, program: program, failed: make(chan error, 1)})
+	}()
 	r.loopUntil("it is due", func(l *loop) bool { return l.handover != nil })
 	r.get("/")
 	if len(result) != 0 || muted.Load() != 0 {

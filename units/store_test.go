@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A crash is what a master told of the one before.
@@ -35,7 +36,12 @@ type state struct {
 	Limits struct {
 		Max int `json:"max_workers"`
 	}
-	Queue struct{ Waiting, Parked int }
+	Queue    struct{ Waiting, Parked int }
+	Requests struct{ Lost, Refused int }
+
+	Version    string
+	Since      time.Time
+	Generation int
 }
 
 func (p *pool) status() (s state) {

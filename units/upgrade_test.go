@@ -121,8 +121,8 @@ func TestUpgradeToABadProgramLeavesTheOldOneServing(t *testing.T) {
 		want    string
 	}{
 		{"exits with 1", []byte("#!/bin/sh\necho this is no scgid >&2\nexit 1\n"), "this is no scgid"},
-		{"cannot decode the state", builtAs(t, "-ldflags", "-X github.com/scgid/scgid/master.stateFormat=other"), "state"},
-		{"fails after execve", builtAs(t, "-tags", "scgid_broken"), "went back"},
+		{"cannot decode the state", builtAs(t, "-ldflags", "-X github.com/scgid/scgid/master.stateFormat=other"), "format"},
+		{"fails after execve", builtAs(t, "-tags", "scgid_broken"), "could not go on"},
 		{"is no program", []byte("\x7fELF"), "exec format error"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -9,15 +9,11 @@ import (
 )
 
 func TestTheBuildIsWhatTheToolchainSays(t *testing.T) {
-	tool, err := exec.LookPath("go")
-	if err != nil {
-		t.Skip("needs go")
-	}
-	out, err := exec.Command(tool, "tool", "buildid", build(t, "one")).Output()
+	out, err := exec.Command(need(t, "go"), "tool", "buildid", scgidBuild(t, "one")).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.Open(build(t, "one"))
+	f, err := os.Open(scgidBuild(t, "one"))
 	if err != nil {
 		t.Fatal(err)
 	}

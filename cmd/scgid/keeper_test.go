@@ -20,6 +20,7 @@ type keeper struct {
 	dir      string
 	listener *os.File
 	notify   *net.UnixConn
+	program  string // what masters are; "" is the test binary
 
 	mu     sync.Mutex
 	stored []*os.File // guarded by mu
@@ -132,7 +133,11 @@ func (k *keeper) start(flags ...string) (*server, *api.Client) {
 	env := append(os.Environ(), beScgid+"=1", "LISTEN_FDS="+strconv.Itoa(len(s.files)), "LISTEN_FDNAMES="+names, "NOTIFY_SOCKET="+filepath.Join(k.dir, "notify"))
 	args := append([]string{"run", "--name", "test", "--set", "Control.Socket=" + socket}, flags...)
 	args = append(args, "--set", "Worker.Environment="+beWorker+"="+s.journal, "--", self(k.t))
-	s.begin(env, nil, self(k.t), args...)
+	if k.program == "" {
+		s.begin(env, nil, self(k.t), args...)
+	} else { // it is told for whom the sockets are, as the test binary tells itself
+		s.begin(env, nil, "/bin/sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, k.program}, args...)...)
+	}
 	for _, f := range s.files[1:] {
 		f.Close()
 	}

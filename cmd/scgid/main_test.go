@@ -47,15 +47,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(run())
 	}
-	testscript.Main(tidy{m}, map[string]func(){"scgid": func() { os.Exit(run()) }})
-}
-
-// tidy removes what tests share, after the last.
-type tidy struct{ *testing.M }
-
-func (m tidy) Run() int {
-	defer func() { os.RemoveAll(built.dir) }()
-	return m.M.Run()
+	testscript.Main(m, map[string]func(){"scgid": func() { os.Exit(run()) }})
 }
 
 func TestScripts(t *testing.T) {
