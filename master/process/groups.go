@@ -137,7 +137,11 @@ func contains(all []string, one string) bool {
 }
 
 // Settle waits until what Kill and Remove have begun is done, at most so long.
+// With a nil Groups nothing has.
 func (g *Groups) Settle(limit time.Duration) {
+	if g == nil {
+		return
+	}
 	done := make(chan struct{})
 	go func() {
 		g.works.Wait()
