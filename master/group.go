@@ -15,15 +15,14 @@ func (l *loop) group(c *process.Command, id uint64) {
 
 // regroup opens the control groups of workers that have come along over
 // execve(2).
-func (l *loop) regroup(st *State) {
-	l.grouping = st.Grouping && l.groups.Usable()
-	for i := range st.Workers {
-		s, w := &st.Workers[i], l.workers[i]
-		if len(s.Group) == 0 {
+func (l *loop) regroup() {
+	l.grouping = l.grouping && l.groups.Usable()
+	for _, w := range l.workers {
+		if w.group == "" {
 			continue
 		}
 		var err error
-		if w.proc.Group, err = l.groups.Reopen(string(s.Group)); err != nil {
+		if w.proc.Group, err = l.groups.Reopen(w.group); err != nil {
 			l.log.warn("a worker's control group cannot be watched any more", "worker", w.id, "err", err)
 		}
 	}

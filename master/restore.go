@@ -43,7 +43,7 @@ func restore(st *State, own Settings, listeners []Listener, notify Notifier, log
 		err = l.rewatch()
 	}
 	if err == nil {
-		l.regroup(st)
+		l.regroup()
 	}
 	if err != nil {
 		l.log.close()

@@ -126,6 +126,9 @@ func (l *loop) started(w *worker, b birth) {
 	if why := w.proc.Unjournaled; why != nil {
 		l.warnOnce(&l.warned.journal, "a worker has no stream of its own in the journal, its lines are among the master's", "worker", w.id, "err", why)
 	}
+	if w.proc.Group != nil {
+		w.group = w.proc.Group.Path
+	}
 	if w.proc.GroupErr != nil {
 		l.warnOnce(&l.warned.group, "a worker has no control group of its own", "worker", w.id, "err", w.proc.GroupErr)
 	}

@@ -33,6 +33,7 @@ func (st *State) load(l *loop) error {
 	l.began = time.Now().Add(-st.Now - max(clock()-st.Clock, 0))
 	l.firstBegan = st.Since
 	l.now = time.Since(l.began)
+	l.grouping = st.Grouping
 	l.lastEvent, l.stateLast = st.Events.Last, st.Events.State
 	l.readyAt = st.Manager.ReadyAt
 	l.count, l.queued, l.service = st.Counts.Count, st.Counts.Queued, st.Counts.Service
@@ -198,7 +199,7 @@ func (st *State) loadWorkers(l *loop, conns map[uint64]*conn, generations map[in
 			id: s.ID, index: int32(len(l.workers)), state: state, of: generations[s.Of], dir: string(s.Dir), proc: process.Process{PID: s.PID, FD: s.PIDFD},
 			link: s.Link, end: s.End, heard: s.Heard, slots: s.Slots, served: s.Served, slow: s.Slow,
 			conns: make([]*conn, 0, max(s.Slots, len(s.Conns))),
-			began: s.Began, goneSince: s.GoneSince, doomed: s.Doomed, failed: s.Failed, status: s.Status, dump: s.Dump,
+			began: s.Began, goneSince: s.GoneSince, doomed: s.Doomed, failed: s.Failed, status: s.Status, dump: s.Dump, group: string(s.Group),
 		}
 		w.offered.of, w.timer.of = w, w
 		for _, id := range s.Conns {

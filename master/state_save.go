@@ -132,10 +132,7 @@ func (l *loop) saveWorkers(st *State) {
 		sw := stateWorker{
 			ID: w.id, State: w.state.String(), Of: w.of.number, Dir: []byte(w.dir), PID: w.proc.PID, PIDFD: w.proc.FD, Link: w.link, End: w.end, Heard: w.heard,
 			Slots: w.slots, Served: w.served, Slow: w.slow, Began: w.began, GoneSince: w.goneSince,
-			Doomed: w.doomed, Failed: w.failed, Status: w.status, Dump: w.dump,
-		}
-		if w.proc.Group != nil {
-			sw.Group = []byte(w.proc.Group.Path)
+			Doomed: w.doomed, Failed: w.failed, Status: w.status, Dump: w.dump, Group: []byte(w.group),
 		}
 		for _, c := range w.conns {
 			sw.Conns = append(sw.Conns, c.id)

@@ -30,7 +30,7 @@ func fullLoop(t testing.TB) *loop {
 			Name: "full", PID: os.Getpid(), Version: "1", Build: "abc", LogLevel: level,
 			Effective: []control.Setting{{Section: "Pool", Key: "MaxWorkers", Value: "9", Origin: "default"}},
 			Limits:    control.Limits{MinWorkers: 1, MaxWorkers: n, MinIdle: 1, MaxIdle: 1}, IdleTimeout: 1, IdleExit: 2,
-			Command:      process.Command{Argv: []string{"/bin/\xff", "a b"}, Dir: "/d\xfe", Env: []string{"A=\xff\n"}, NOFILE: 1, Nice: 2, OOMScoreAdjust: 3},
+			Command:      process.Command{Argv: []string{"/bin/\xff", "a b"}, Dir: "/d\xfe", Env: []string{"A=\xff\n"}, NOFILE: 1, Nice: 2, OOMScoreAdjust: 3, MemoryMax: 4, TasksMax: 5},
 			StartTimeout: 3, StopTimeout: 4, HeaderTimeout: 5, MaxHeader: 6, QueueMax: 7, QueueTimeout: 8, Watchdog: 9,
 			AccessLog: true, Journal: true, Surge: 2, Unavailable: 3, ProbeURI: "/probe",
 		}
@@ -40,8 +40,8 @@ func fullLoop(t testing.TB) *loop {
 	gens := []*generation{gen(1), gen(2), gen(3)}
 	l := &loop{
 		current: gens[2], previous: gens[1], lastGeneration: 4, set: gens[2].set,
-		scaled: control.Change{MinWorkers: ptr(1), MaxWorkers: ptr(2), MinIdle: ptr(0), MaxIdle: ptr(2), Reset: true},
-		lookAt: 20, tried: "/t\xfc",
+		scaled:   control.Change{MinWorkers: ptr(1), MaxWorkers: ptr(2), MinIdle: ptr(0), MaxIdle: ptr(2), Reset: true},
+		grouping: true, lookAt: 20, tried: "/t\xfc",
 		hash: hash, log: newLogger(slog.New(slog.DiscardHandler)), began: time.Now().Add(-time.Hour),
 		listeners: []*listener{{Listener: Listener{FD: 900}}},
 		failures:  1, failuresBefore: 2, retryAt: 3, lastReady: 4, lastFailure: "no\tmodule", ramp: pool.Ramp{Batch: 5, Next: 6},
@@ -54,7 +54,7 @@ func fullLoop(t testing.TB) *loop {
 	}
 	l.set.Limits.MaxIdle = 2
 	t.Cleanup(l.log.close)
-	l.warned.intake, l.warned.busy, l.warned.saturated, l.warned.journal = 17, 18, 19, 21
+	l.warned.intake, l.warned.busy, l.warned.saturated, l.warned.journal, l.warned.group = 17, 18, 19, 21, 22
 	number(reflect.ValueOf(&l.count).Elem())
 	number(reflect.ValueOf(&l.queued).Elem())
 	number(reflect.ValueOf(&l.service).Elem())
@@ -82,7 +82,7 @@ func fullLoop(t testing.TB) *loop {
 			l.in[s]++
 			w.timer.leave()
 			n := int(w.id)
-			w.dir = "/w\xfb"
+			w.dir, w.group = "/w\xfb", "/g\xfa"
 			w.state, w.proc, w.link, w.end, w.heard = s, process.Process{PID: 2000 + n, FD: 3000 + n}, 4000+n, 5000+n, n%2 == 0
 			w.slots, w.served, w.slow, w.began, w.goneSince = 2, uint64(n), n%2 == 1, Time(n), Time(n)
 			w.doomed, w.failed, w.status, w.dump = "d", "f", "s", "USR2"

@@ -41,6 +41,7 @@ type worker struct {
 	trial *trial // nil unless its generation waits for what becomes of it
 	piped bool   // its stderr goes through us
 
+	group string          // the path of its control group, "" without one
 	proc  process.Process // PID is 0 until it is started
 	link  int             // our end
 	end   int             // our duplicate of its end: what it did not receive comes back from there
