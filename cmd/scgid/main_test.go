@@ -116,6 +116,9 @@ type server struct {
 	log     *logBuffer
 	exited  chan error
 	files   []*os.File // what it inherits, from descriptor 3 on
+
+	read      int   // bytes of the log that ready has read
+	saidReady []int // pids of workers that were ready by then
 }
 
 // logBuffer keeps what scgid and its workers write to stderr.

@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -176,22 +178,43 @@ func TestTermsUnderLoadLoseNothing(t *testing.T) {
 	}
 }
 
-// signalWorkers sends sig to n workers, one after another, each when another
-// handful of requests has been started since, and returns how many it hit.
+// signalWorkers sends sig to n workers, one after another, each when a handful
+// is ready, and returns how many it hit. Seven of eight are ready, and so mostly
+// at work; the others may still be starting.
 func (s *server) signalWorkers(n int, sig unix.Signal) int {
 	sent := 0
 	for sent < n {
-		workers := s.workers()
-		if len(workers) < 4 {
+		all := s.workers()
+		targets := s.ready(all)
+		if len(targets) < 4 {
 			time.Sleep(time.Millisecond)
 			continue
 		}
-		if unix.Kill(workers[rand.Intn(len(workers))], sig) == nil {
+		if rand.Intn(8) == 0 {
+			targets = all
+		}
+		if unix.Kill(targets[rand.Intn(len(targets))], sig) == nil {
 			sent++
 		}
 		time.Sleep(time.Duration(rand.Intn(8000)) * time.Microsecond)
 	}
 	return sent
+}
+
+var readyPID = regexp.MustCompile(`worker is ready .*pid=(\d+)`)
+
+// ready are those of the workers that the log says are.
+func (s *server) ready(workers []int) (all []int) {
+	text := s.log.String()
+	more := text[s.read:]
+	more = more[:strings.LastIndexByte(more, '\n')+1]
+	s.read += len(more)
+	for _, m := range readyPID.FindAllStringSubmatch(more, -1) {
+		pid, _ := strconv.Atoi(m[1])
+		s.saidReady = append(s.saidReady, pid)
+	}
+	s.saidReady = slices.DeleteFunc(s.saidReady, func(pid int) bool { return !slices.Contains(workers, pid) })
+	return slices.Clone(s.saidReady)
 }
 
 func TestTermOfTheMasterUnderLoadAnswersWhatWasAccepted(t *testing.T) {
