@@ -186,8 +186,16 @@ func TestNothingOfTheStateIsLostOnTheWay(t *testing.T) {
 	if next.open != l.open || next.atStake != l.atStake || l.atStake == 0 || next.in != l.in || next.alive() != l.alive() {
 		t.Errorf("%d open, workers %v; want %d, %v", next.open, next.in, l.open, l.in)
 	}
-	if string(next.set.Command.Argv[0]) != "/bin/\xff" || next.set.Command.Env[0] != "A=\xff\n" {
-		t.Errorf("the command is %q", next.set.Command.Argv)
+	// The command is saved word by word.
+	if got, want := next.set.Command, l.set.Command; !reflect.DeepEqual(got, want) {
+		t.Errorf("the command is\n%+v, was\n%+v", got, want)
+	}
+	for f := range reflect.ValueOf(l.set.Command).NumField() {
+		name := reflect.TypeOf(l.set.Command).Field(f).Name
+		filled := name == "Link" || name == "Journal" || name == "Groups" || name == "GroupName" // at each start
+		if reflect.ValueOf(l.set.Command).Field(f).IsZero() && !filled {
+			t.Errorf("%s of the command is not tried", name)
+		}
 	}
 }
 

@@ -66,8 +66,8 @@ func TestUpgradesUnderLoadAreNotNoticed(t *testing.T) {
 // Reloads wait for their turn, and those that still wait when the program is
 // executed are made by the next one.
 func TestReloadsAndUpgradesUnderLoadFailNoRequest(t *testing.T) {
-	u := startUpgradable(t, nil, eightWorkers...)
-	u.allReady(8)
+	u := startUpgradable(t, nil, "--set", "Pool.MinWorkers=3", "--set", "Pool.MaxWorkers=3")
+	u.allReady(3)
 	l := startTraffic(u.addr, 32)
 	endHups := u.hups()
 	for i := range 5 * soak() {
@@ -83,7 +83,7 @@ func TestReloadsAndUpgradesUnderLoadFailNoRequest(t *testing.T) {
 		st := u.now()
 		var err error
 		all, err = u.c.Workers(t.Context())
-		return err == nil && len(all) == 8 && !slices.ContainsFunc(all, func(w control.Worker) bool { return w.Generation != st.Generation })
+		return err == nil && len(all) == 3 && !slices.ContainsFunc(all, func(w control.Worker) bool { return w.Generation != st.Generation })
 	})
 	l.judge(t, l.end(t, u.journal))
 	for key, why := range l.failed {
