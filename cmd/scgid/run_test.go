@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -312,5 +313,57 @@ func TestAnIdlePoolEndsByItself(t *testing.T) {
 	}
 	if served, lost, refused := s.counted(); served != 1 || lost+refused != 0 || !strings.Contains(s.log.String(), "nothing to do, leaving") {
 		t.Errorf("%d served, %d lost, %d refused:\n%s", served, lost, refused, s.log)
+	}
+}
+
+// A master that is killed takes nothing with it that a worker has: the worker
+// finishes that and leaves.
+func TestAKilledMasterTakesNoRequestWithIt(t *testing.T) {
+	s := startServer(t)
+	worker := s.workers()[0]
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan string, 1)
+	go func() {
+		text, err := exchange(s.addr, "/fifo"+fifo)
+		got <- fmt.Sprint(text, err)
+	}()
+	s.until("it is at work", func() bool {
+		notes, _ := os.ReadFile(s.journal)
+		return strings.Contains(string(notes), fifo)
+	})
+	s.cmd.Process.Kill()
+	// Its log ends with the worker, and s.wait waits for that.
+	s.until("it has gone", func() bool { return unix.Kill(s.cmd.Process.Pid, 0) == unix.ESRCH })
+	if err := os.WriteFile(fifo, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if text := <-got; text != "Status: 200 OK\r\n\r\n/fifo"+fifo+"<nil>" {
+		t.Errorf("got %q", text)
+	}
+	s.until("the worker has left", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", worker))
+		return err != nil || strings.Contains(string(stat), ") Z ")
+	})
+}
+
+// An application of the same user reads neither the master's memory nor its
+// descriptors: proc_pid_fd(5) is ptrace(2)'s business.
+func TestTheMasterIsNoneOfItsUsersBusiness(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to be another user")
+	}
+	const uid = 65534
+	s, _ := asUser(t, uid)
+	pid := s.cmd.Process.Pid
+	for _, name := range []string{"fd", "mem", "environ"} {
+		path := fmt.Sprintf("/proc/%d/%s", pid, name)
+		cmd := exec.Command("/bin/sh", "-c", `ls "$0"/ >/dev/null 2>&1 || head -c 1 "$0" >/dev/null 2>&1`, path)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		if cmd.Run() == nil {
+			t.Errorf("%s can be read", path)
+		}
 	}
 }
