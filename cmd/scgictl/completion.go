@@ -31,7 +31,9 @@ func completionCommand(c *ctl) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch args[0] {
 			case "bash":
-				return cmd.Root().GenBashCompletionV2(c.out, true)
+				err := cmd.Root().GenBashCompletionV2(c.out, true)
+				c.out.WriteString(plainBash)
+				return err
 			case "zsh":
 				return cmd.Root().GenZshCompletion(c.out)
 			default:
@@ -40,6 +42,24 @@ func completionCommand(c *ctl) *cobra.Command {
 		},
 	}
 }
+
+// plainBash replaces a function of the library's script that needs functions of
+// the package bash-completion.
+const plainBash = `
+# Without the package bash-completion, words are those that bash itself finds.
+__scgictl_init_completion()
+{
+    COMPREPLY=()
+    if declare -F _get_comp_words_by_ref >/dev/null 2>&1; then
+        _get_comp_words_by_ref "$@" cur prev words cword
+    else
+        cur=${COMP_WORDS[COMP_CWORD]}
+        prev=${COMP_WORDS[COMP_CWORD-1]}
+        words=("${COMP_WORDS[@]}")
+        cword=$COMP_CWORD
+    fi
+}
+`
 
 // completionTime is how long somebody who pressed a key may wait.
 const completionTime = time.Second
