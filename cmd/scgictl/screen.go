@@ -24,8 +24,10 @@ type screen struct {
 	width    int  // columns
 }
 
-// plainWidth is the width where no terminal tells one.
-const plainWidth = 100
+// plainWidth is the width where no terminal tells one. All that a master keeps
+// of a request, and what a worker says of itself, fits: somebody may look for
+// it with grep(1).
+const plainWidth = 1000
 
 // newScreen looks at what f is. Colour is for terminals only, and not where
 // NO_COLOR is set (no-color.org).

@@ -63,6 +63,9 @@ func (c *ctl) topReader(ctx context.Context, t *target) *api.Client {
 	return r
 }
 
+// onceWidth is the width of one frame where no terminal tells one.
+const onceWidth = 100
+
 // topOnce prints what happens within one interval.
 func (c *ctl) topOnce(ctx context.Context, t *target, interval time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTime+interval)
@@ -84,7 +87,13 @@ func (c *ctl) topOnce(ctx context.Context, t *target, interval time.Duration) er
 	m := newTop(t.String(), interval, newTopLook(c.out))
 	m.take(topData{sample: first, asked: first.at})
 	m.take(topData{sample: second, asked: second.at})
-	return c.show(m.frame.report(), func(s *screen) { s.WriteString(m.page(s.width)) })
+	return c.show(m.frame.report(), func(s *screen) {
+		width := s.width
+		if !s.terminal {
+			width = onceWidth
+		}
+		s.WriteString(m.page(width))
+	})
 }
 
 // topLive runs the view until the operator ends it.
