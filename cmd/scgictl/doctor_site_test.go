@@ -35,8 +35,12 @@ func init() {
 	}
 }
 
-// workerMain answers /fail with 500, and /slow?FILE when FILE exists.
+// workerMain answers /fail with 500, and /slow?FILE when FILE exists. An odd
+// worker says of itself what no terminal should obey, and never answers.
 func workerMain(how string) {
+	if how == "odd" {
+		oddWorker()
+	}
 	if how != "good" {
 		w, err := worker.Open()
 		if err != nil {
