@@ -1,8 +1,9 @@
 // Package units holds what scgid gives to the system beside its programs: the
-// policy for D-Bus (org.scgid1.conf) and the actions for polkit
-// (org.scgid1.policy).
+// systemd units and the example drop-ins for them, those for a user's own service
+// manager, sysusers.d and tmpfiles.d, the policy for D-Bus (org.scgid1.conf) and
+// the actions for polkit (org.scgid1.policy).
 //
-// The files are the package's promise, its tests that the daemons which read
-// them take them as they are meant. The package builder owns where they go. It
-// is no code: nothing imports it.
+// The files are the package's promise. Its tests prove it: they boot a real
+// systemd, see boot_test.go, and ask the daemons that read the policy. The package
+// builder owns where the files go. It is no code: nothing imports it.
 package units
