@@ -73,7 +73,7 @@ func (s *site) answers(version string) {
 
 func TestReloadsUnderLoadFailNoRequest(t *testing.T) {
 	const reloads = 20
-	p := newPool(t, "reloaded", "[Pool]\nMinWorkers=4\nMaxWorkers=4\n"+wsgi)
+	p := newPool(t, "reloaded", "[Pool]\nMinWorkers=3\nMaxWorkers=3\n"+wsgi)
 	l := newLoad(p, 32)
 	master := p.show(p.service(), "MainPID")
 	for range reloads {
