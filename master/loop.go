@@ -258,6 +258,7 @@ func (l *loop) view() pool.View {
 	}
 	if l.roll != nil {
 		v.Outdated, v.Floor = l.outdatedReady(), l.roll.floor
+		v.Lately, v.LatelyUntil = l.leavingLately()
 	}
 	return v
 }

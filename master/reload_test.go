@@ -393,6 +393,33 @@ func TestReloadOfAnIdlePoolTriesTheApplication(t *testing.T) {
 	}
 }
 
+func TestLongRequestsDoNotHoldUpReloads(t *testing.T) {
+	checkFDs(t)
+	r, _ := beginAgain(t, "plain", func(s *Settings) { s.Limits = control.Limits{MinWorkers: 2, MaxWorkers: 2, MaxIdle: 2} })
+	r.idle(2)
+	var all []func()
+	for i := range 3 {
+		c, let := r.held(fmt.Sprint("long", i))
+		all = append(all, func() {
+			let()
+			if status, _, err := answer(c); status != "200 OK" {
+				t.Errorf("a long request: %q, %v", status, err)
+			}
+		})
+		r.reload()
+	}
+	if s := r.now(); s.Generation != 4 || s.Workers.Retiring < 3 {
+		t.Errorf("%+v", s)
+	}
+	if got := r.get("/generation"); got != "4" {
+		t.Errorf("answered by generation %s", got)
+	}
+	for _, end := range all {
+		end()
+	}
+	r.until("only two", func(s control.Status, _ Counters) bool { return s.Workers.Total == 2 })
+}
+
 func TestReloadsThatWaitAreOne(t *testing.T) {
 	checkFDs(t)
 	r, _ := beginAgain(t, "plain", four)

@@ -2,6 +2,7 @@ package master
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/scgid/scgid/control"
 )
@@ -19,6 +20,23 @@ type roll struct {
 // rollGivesUp is how many starts in a row may fail during a roll before the
 // generation before is taken back.
 const rollGivesUp = 3
+
+// latelyFor is how long a worker that finishes a request counts as one too many.
+const latelyFor = 2 * time.Second
+
+// leavingLately counts the workers on their way out that have not been for
+// long, and says when one of them will have been.
+func (l *loop) leavingLately() (n int, until Time) {
+	for _, w := range l.workers {
+		if w == nil || !w.going() && w.state != killed || l.now-w.left >= latelyFor {
+			continue
+		}
+		if n++; until == 0 || w.left+latelyFor < until {
+			until = w.left + latelyFor
+		}
+	}
+	return n, until
+}
 
 // outdated says that w is to be replaced.
 func (l *loop) outdated(w *worker) bool { return w.of != l.current || w.piped }

@@ -61,6 +61,7 @@ type worker struct {
 	chat      int // messages since chatSince
 	chatSince Time
 	goneSince Time
+	left      Time // when it stopped taking connections
 
 	offered node[worker] // in loop.idle or partial
 	timer   node[worker] // in loop.starts, stops, terms or burials
@@ -93,7 +94,7 @@ func (l *loop) enter(w *worker, s workerState) {
 		l.in[w.state]--
 	}
 	if w.state == ready {
-		l.lastReady = l.now
+		l.lastReady, w.left = l.now, l.now
 	}
 	if s != starting && s != ready && l.held == w {
 		l.held = nil

@@ -77,8 +77,8 @@ var keys = []Key{
 			"with the next request. 0 and infinity turn it off.",
 		timeoutOrOff(func(c *Config) *time.Duration { return &c.Pool.IdleExit }, millisecond, 30*day)},
 	{"Pool", "ReloadSurge", "1",
-		"How many workers more than MaxWorkers= there may be while a reload replaces them, those included that still " +
-			"finish a request. More of them make a reload faster.",
+		"How many workers more than MaxWorkers= there may be while a reload replaces them, those included that still finish " +
+			"a request, but for two seconds at most: longer requests do not hold up a reload. More of them make it faster.",
 		number(func(c *Config) *int { return &c.Pool.ReloadSurge }, 1, control.WorkersMax)},
 	{"Pool", "ReloadUnavailable", "0",
 		"How many workers may be missing while a reload replaces them: old ones then leave before new ones are ready, " +

@@ -40,6 +40,9 @@ type View struct {
 
 	Outdated int // of Idle and Busy, those that are to be replaced
 	Floor    int // with Outdated: how many there were before, which are kept
+	Lately   int // with Outdated: of Leaving, those that have not been at it for long
+
+	LatelyUntil Time // when one of Lately will have been; 0 without one
 
 	Failures int  // starts that failed since the last good one
 	RetryAt  Time // no start before this moment while Failures > 0
@@ -96,7 +99,8 @@ func wanted(v View, l Limits) int {
 
 // replace fills s for a pool with workers that are to be replaced. One goes
 // when those that stay are enough; others come as long as there are not too
-// many processes, those on their way out included.
+// many processes, those on their way out included. But who finishes a long
+// request must not hold up all others.
 func replace(s *Steps, v View, l Limits, now Time) {
 	want := min(max(wanted(v, l), v.Floor), l.Max)
 	serving := v.Idle + v.Busy
@@ -104,9 +108,13 @@ func replace(s *Steps, v View, l Limits, now Time) {
 		s.Retire = true
 		return
 	}
-	missing := min(want-(v.Starting+serving-v.Outdated), l.Max+max(l.Surge, 1)-(v.Starting+serving+v.Leaving))
-	if missing > 0 {
-		start(s, v, missing, now)
+	missing := want - (v.Starting + serving - v.Outdated)
+	room := l.Max + max(l.Surge, 1) - (v.Starting + serving + v.Lately)
+	switch {
+	case missing > 0 && room > 0:
+		start(s, v, min(missing, room), now)
+	case missing > 0 && v.Lately > 0:
+		s.wake(v.LatelyUntil)
 	}
 }
 
