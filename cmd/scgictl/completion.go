@@ -93,7 +93,7 @@ func (c *ctl) completeNames() []cobra.Completion {
 		return nil
 	}
 	var all []cobra.Completion
-	for _, f := range found {
+	for _, f := range running(found) {
 		if nameForm.MatchString(f.Name) {
 			all = append(all, f.Name)
 		}

@@ -94,7 +94,7 @@ func isNotRunning(err error) bool {
 func (s *screen) list(pools []listed) {
 	t := &table{columns: []column{
 		{head: "NAME"}, {head: "STATE"}, {head: "BUSY", right: true}, {head: "WAITING", right: true},
-		{head: "SERVED", right: true}, {head: "SINCE", right: true}, {head: "SOCKET", wide: true},
+		{head: "SERVED", right: true}, {head: "UP", right: true}, {head: "SOCKET", wide: true},
 	}}
 	for _, p := range pools {
 		name := span{bold, p.Name}

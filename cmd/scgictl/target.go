@@ -128,13 +128,16 @@ func (c *ctl) target(verb, name string) (*target, error) {
 			}
 		}
 	}
+	if len(matching) > 1 {
+		matching = running(matching)
+	}
 	switch {
 	case len(matching) == 1:
 		return targetOf(matching[0]), nil
 	case len(matching) == 0:
 		return nil, c.notRunning(name, found)
 	case name == "":
-		return nil, usage("several pools run here: "+names(found), "scgictl "+verb+" NAME")
+		return nil, usage("several pools run here: "+names(matching), "scgictl "+verb+" NAME")
 	}
 	return nil, usage(fmt.Sprintf("there is a %s of the system and one of yours", name),
 		fmt.Sprintf("scgictl %s --socket %s, or %s", verb, matching[0].Socket, matching[1].Socket))
@@ -169,13 +172,27 @@ func (c *ctl) notRunning(name string, found []api.Found) error {
 			WithHint("%s, or scgid run -- COMMAND", start)
 	}
 	e := control.Errorf(control.CodeNotRunning, "%s is not running", name)
-	if len(found) > 0 {
-		return e.WithHint("these run: %s", names(found))
+	if others := running(found); len(others) > 0 {
+		return e.WithHint("these run: %s", names(others))
 	}
 	if c.underSystemd() {
 		return e.WithHint("systemctl start scgid@%s.service", name)
 	}
 	return e.WithHint("scgid serve %s", name)
+}
+
+// running leaves out sockets that a master left behind when it was killed:
+// nobody answers there.
+func running(found []api.Found) []api.Found {
+	ctx, cancel := context.WithTimeout(context.Background(), completionTime)
+	defer cancel()
+	var all []api.Found
+	for _, f := range found {
+		if _, _, err := api.NewClient(f.Socket).Peer(ctx); !isNotRunning(err) {
+			all = append(all, f)
+		}
+	}
+	return all
 }
 
 func names(found []api.Found) string {
