@@ -90,14 +90,14 @@ type site struct {
 	listen string
 	conf   string // file
 	client *api.Client
-	log    *bytes.Buffer // to be read when scgid has ended
+	log    *logBuffer
 }
 
 // newSite starts scgid and waits until settled says that it is as wanted.
 // lines go into [Pool]; how is what the worker does.
 func newSite(t *testing.T, how, lines string, settled func(control.Status) bool) *site {
 	t.Helper()
-	s := &site{t: t, dir: openDir(t), log: &bytes.Buffer{}}
+	s := &site{t: t, dir: openDir(t), log: &logBuffer{}}
 	s.listen = filepath.Join(s.dir, "in", "app.sock")
 	if err := os.Mkdir(filepath.Dir(s.listen), 0o755); err != nil {
 		t.Fatal(err)
@@ -235,4 +235,22 @@ func findings(d diagnosis) string {
 		fmt.Fprintf(&b, "%s %s: %s -> %s\n", k.Grade, k.Check, k.Text, k.Hint)
 	}
 	return b.String()
+}
+
+// A logBuffer takes what a running scgid writes.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer // guarded by mu
+}
+
+func (l *logBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

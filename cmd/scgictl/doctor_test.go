@@ -111,7 +111,7 @@ func TestDoctorFindsAnApplicationThatFails(t *testing.T) {
 
 func TestDoctorAndExplainFindAFullBacklog(t *testing.T) {
 	needsRoot(t)
-	s := &site{t: t, dir: openDir(t), log: &bytes.Buffer{}}
+	s := &site{t: t, dir: openDir(t), log: &logBuffer{}}
 	s.listen = filepath.Join(s.dir, "app.sock")
 	s.configure("good", "Listen="+s.listen+"\nMaxWorkers=1\n[Queue]\nMax=1\n")
 	l := smallListener(t, s.listen)

@@ -163,14 +163,21 @@ func self(t *testing.T) string {
 
 // begin starts the process and waits until a worker is ready.
 func (s *server) begin(env []string, attr *syscall.SysProcAttr, exe string, args ...string) {
+	s.t.Helper()
+	s.launch(env, attr, exe, args...)
+	s.until("it listens", func() bool { return strings.Contains(s.log.String(), "worker is ready") })
+}
+
+// launch starts the process, and ends it when the test does.
+func (s *server) launch(env []string, attr *syscall.SysProcAttr, exe string, args ...string) {
 	t := s.t
 	t.Helper()
 	cmd := exec.Command(exe, args...)
 	cmd.Env, cmd.SysProcAttr = env, attr
-	s.start(cmd, "worker is ready")
+	s.start(cmd, "")
 }
 
-// start starts scgid and waits until its log has the text.
+// start starts scgid and waits until its log has the text; "" is for nothing.
 func (s *server) start(cmd *exec.Cmd, text string) {
 	t := s.t
 	t.Helper()
@@ -189,7 +196,9 @@ func (s *server) start(cmd *exec.Cmd, text string) {
 			t.Log(text[max(0, len(text)-4000):])
 		}
 	})
-	s.until(text, func() bool { return strings.Contains(s.log.String(), text) })
+	if text != "" {
+		s.until(text, func() bool { return strings.Contains(s.log.String(), text) })
+	}
 }
 
 // wait returns how scgid ended.
