@@ -85,7 +85,7 @@ func TestEventsTellWhatHappens(t *testing.T) {
 	s.until("worker-ready", find(control.EventWorkerReady, whatever))
 	s.until("running", find(control.EventState, func(e control.Event) bool { return e.State == control.Running }))
 
-	release := s.hold(1)
+	release := s.occupy(1)
 	if text, err := exchange(s.addr, "/waits"); err != nil || !strings.HasPrefix(text, "Status: 503") {
 		t.Errorf("%q, %v", text, err)
 	}
