@@ -183,7 +183,9 @@ func (s *server) start(cmd *exec.Cmd, text string) {
 	t.Helper()
 	s.cmd = cmd
 	s.cmd.Stderr = s.log
-	s.cmd.ExtraFiles = s.files
+	if s.files != nil {
+		s.cmd.ExtraFiles = s.files
+	}
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
