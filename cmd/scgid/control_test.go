@@ -297,3 +297,14 @@ func TestAFloodOfTheControlSocketDoesNotHoldUpRequests(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestReloadOfAPoolWithoutAFileHasNothingToNote(t *testing.T) {
+	_, c := controlled(t)
+	var o control.Operation
+	if err := c.Call(t.Context(), "reload", nil, &o); err != nil {
+		t.Fatal(err)
+	}
+	if o.Generation != 2 || len(o.Notes) > 0 {
+		t.Errorf("%+v", o)
+	}
+}

@@ -20,13 +20,19 @@ type source struct {
 	Name    texts // of run: the pool's
 	Command texts // of run
 	Set     texts
+	Listen  texts // of run: where it listens
+	Given   bool  // by --listen
 }
 
 // read asks it.
 func (s source) read() (*config.Config, error) {
 	if s.Run {
 		// The command's words are its user's own, not the file's syntax.
-		return config.FromSettings(s.Name.first(), s.Set, s.Command)
+		conf, err := config.FromSettings(s.Name.first(), s.Set, s.Command)
+		if err == nil && len(s.Listen) > 0 {
+			conf.ListenOn(s.Listen, s.Given)
+		}
+		return conf, err
 	}
 	return load(s.Names, s.File.first(), s.Set)
 }

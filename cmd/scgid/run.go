@@ -43,6 +43,7 @@ directory; the log says where.`,
 			if err != nil {
 				return err
 			}
+			from.Listen, from.Given = conf.Pool.Listen, len(listen) > 0
 			return serve(conf, sockets, log, manner{adhoc: true, http: http, from: from, stored: stored})
 		},
 	}
