@@ -182,7 +182,7 @@ func (p *pool) begun() map[string]int {
 
 func TestLoopThatHangsIsToldByTheWatchdogAndNoRequestLost(t *testing.T) {
 	m := booted(t)
-	const program = "/srv/scgid-test/scgid-fault"
+	const program = "/usr/sbin/scgid-fault"
 	if err := build(m.path(program), "scgid", "-tags", "scgid_fault"); err != nil {
 		t.Fatal(err)
 	}
