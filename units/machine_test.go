@@ -148,6 +148,9 @@ func is(want string) func(string) bool {
 // eventLimit is how long a test waits for what must happen.
 const eventLimit = 30 * time.Second
 
+// heldLimit is how long a request may be held: over all that a test does.
+const heldLimit = 10 * time.Minute
+
 func (p *pool) wait(what string, come func() bool) {
 	p.t.Helper()
 	for end := time.Now().Add(eventLimit); !come(); time.Sleep(5 * time.Millisecond) {
@@ -191,7 +194,11 @@ func (r *reply) pid(t *testing.T) int {
 func ask(to *scgi.Transport, uri string) (*reply, error) { return send(to, "GET", uri, nil) }
 
 func send(to *scgi.Transport, method, uri string, body io.Reader) (*reply, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), eventLimit)
+	return sendWithin(eventLimit, to, method, uri, body)
+}
+
+func sendWithin(limit time.Duration, to *scgi.Transport, method, uri string, body io.Reader) (*reply, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, "http://pool"+uri, body)
 	if err != nil {
@@ -218,8 +225,10 @@ func (p *pool) ask(uri string) *reply {
 
 // askOK sends a request, and takes only a whole reply of the application that
 // belongs to it.
-func askOK(to *scgi.Transport, uri string) (*reply, error) {
-	r, err := ask(to, uri)
+func askOK(to *scgi.Transport, uri string) (*reply, error) { return askOKWithin(eventLimit, to, uri) }
+
+func askOKWithin(limit time.Duration, to *scgi.Transport, uri string) (*reply, error) {
+	r, err := sendWithin(limit, to, "GET", uri, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", uri, err)
 	}
@@ -239,7 +248,7 @@ func (p *pool) hold(n int, mark string) *held {
 		name := fmt.Sprintf("h%s-%d", mark, i)
 		h.names = append(h.names, name)
 		go func() {
-			_, err := askOK(p.transport(), "/hold?"+name)
+			_, err := askOKWithin(heldLimit, p.transport(), "/hold?"+name)
 			h.errs <- err
 		}()
 	}

@@ -47,9 +47,16 @@ func (c *ctl) operationCommand(v poolVerb, perform func(context.Context, *target
 func (c *ctl) operate(ctx context.Context, t *target, kind string) error {
 	asked := time.Now()
 	o, err := c.order(ctx, t, kind)
-	if errors.Is(err, api.ErrCut) && executedSince(ctx, t, asked) {
+	if errors.Is(err, api.ErrCut) {
 		// An upgrade was before us, and took the order with it.
-		o, err = c.order(ctx, t, kind)
+		switch made, executed := afterUpgrade(ctx, t, kind, asked); {
+		case made != nil && made.State == control.OpFailed:
+			err = control.OperationError(kind, errors.New(made.Error))
+		case made != nil:
+			o, err = *made, nil
+		case executed:
+			o, err = c.order(ctx, t, kind)
+		}
 	}
 	if err != nil {
 		return failed(ctx, t, kind, err)
@@ -57,16 +64,29 @@ func (c *ctl) operate(ctx context.Context, t *target, kind string) error {
 	return c.showPerformed(t, kind, &o)
 }
 
-// executedSince says whether the master has executed itself anew since then,
-// and answers.
-func executedSince(ctx context.Context, t *target, then time.Time) bool {
-	const patience = 10 * time.Second
+// afterUpgrade says whether the master has executed itself anew since an
+// operation was asked for, and answers. The new program makes operations that
+// waited: then it returns what became of ours.
+func afterUpgrade(ctx context.Context, t *target, kind string, asked time.Time) (made *control.Operation, executed bool) {
+	const patience, forever = 10 * time.Second, 24 * time.Hour
 	st, err := t.reconnect(ctx, patience, func(st *control.Status) bool {
 		o := st.Operation
 		return o == nil || o.Kind != control.OpUpgrade || o.State != control.OpRunning
 	})
-	o := st.Operation
-	return err == nil && o != nil && o.Kind == control.OpUpgrade && o.State == control.OpDone && o.Ended.After(then)
+	ours := func(o *control.Operation) bool { return o != nil && o.Kind == kind && o.Began.After(asked) }
+	if err == nil && ours(st.Operation) {
+		st, err = t.reconnect(ctx, forever, func(st *control.Status) bool {
+			return !ours(st.Operation) || st.Operation.State != control.OpRunning
+		})
+	}
+	switch o := st.Operation; {
+	case err != nil || o == nil:
+		return nil, false
+	case ours(o):
+		return o, true
+	default:
+		return nil, o.Kind == control.OpUpgrade && o.State == control.OpDone && o.Ended.After(asked)
+	}
 }
 
 // order asks for an operation and waits for its end, telling meanwhile how far
