@@ -248,6 +248,7 @@ func TestAThousandConnectionsToAnEmptyPoolAreAllServed(t *testing.T) {
 	if n := len(r.lines(note)); n != 1000 {
 		t.Errorf("executed %d times", n)
 	}
+	r.until("the last DONE", func(_ control.Status, c Counters) bool { return c.Served+c.Lost+c.Refused == 1000 })
 	if c := r.counters(); c.Served != 1000 || c.Lost+c.Refused != 0 || c.Starts > 4 {
 		t.Errorf("%+v", c)
 	}
