@@ -42,9 +42,6 @@ func (m *Master) Rollback(ctx context.Context) (control.Operation, error) {
 	})
 }
 
-// alive is a context for what has to be done in the loop in any case.
-func (m *Master) alive() context.Context { return context.Background() }
-
 func (op *operation) reread() (Settings, []string, error) {
 	if op.m.reread == nil {
 		return Settings{}, nil, fmt.Errorf("this pool has no configuration that could be read again")
@@ -86,7 +83,7 @@ func (op *operation) replace(notes []string, next func(*loop) (*generation, erro
 	}
 	if err := op.probe(w, g); err != nil {
 		t.tell(err)
-		_ = order(op.m.alive(), op.m, func(l *loop) error { l.dropTrial(w); return nil })
+		_ = order(context.Background(), op.m, func(l *loop) error { l.dropTrial(w); return nil })
 		return fmt.Errorf("worker %d of generation %d did not answer Request.ProbeURI=%s as it should: %w", w.id, g.number, g.set.ProbeURI, err)
 	}
 	return op.rollOver(w, g, atOnce)

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"time"
@@ -92,7 +93,7 @@ func (op *operation) await(w *worker, t *trial) error {
 		return nil
 	}
 	// In the loop once more: who fails may still be there.
-	_ = order(op.m.alive(), op.m, func(l *loop) error { l.dropTrial(w); return nil })
+	_ = order(context.Background(), op.m, func(l *loop) error { l.dropTrial(w); return nil })
 	if op.ctx.Err() != nil {
 		return errStopped
 	}

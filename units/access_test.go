@@ -15,8 +15,9 @@ import (
 var (
 	looks = []string{"socket status", "socket workers", "socket requests", "socket config", "socket metrics", "socket log-level", "socket events"}
 
-	socketChanges = []string{"socket scale", "socket pause", "socket resume", "socket retire", "socket kill", "socket dump", "socket set-log-level"}
-	busChanges    = []string{"bus Scale", "bus ResetLimits", "bus Pause", "bus Resume", "bus RetireWorker", "bus KillWorker", "bus DumpWorker", "bus LogLevel"}
+	socketChanges = []string{"socket scale", "socket pause", "socket resume", "socket retire", "socket kill", "socket dump", "socket set-log-level",
+		"socket reload", "socket rollback", "socket upgrade"}
+	busChanges = []string{"bus Scale", "bus ResetLimits", "bus Pause", "bus Resume", "bus RetireWorker", "bus KillWorker", "bus DumpWorker", "bus Reload", "bus Rollback", "bus LogLevel"}
 )
 
 // A right is what somebody may do.
