@@ -21,10 +21,43 @@ type Listener struct {
 	Backlog func() (n, limit int, err error)
 }
 
-// A listener is one of them, with its mark.
+// A listener is one of them. The kernel tells of it as long as a connection is
+// there, so one that comes alone, as most do, needs no second accept to learn
+// that it was alone. What finds no room ends that, as it would be told of for
+// ever, until the backlog has been seen empty.
 type listener struct {
 	Listener
-	maybe bool // a connection may be there: set by an event, cleared by EAGAIN only
+	maybe  bool   // a connection may be there
+	heard  bool   // it is in the epoll set
+	crowd  bool   // they come several at a time: accept until there is none
+	taken  int    // since there was none
+	tookAt uint64 // the turn in which the last one was taken
+}
+
+// rings takes the event that a connection is there. Right after one was taken
+// it says that there were more.
+func (from *listener) rings(turn uint64) {
+	from.maybe = true
+	switch {
+	case from.tookAt+1 == turn:
+		from.crowd = true
+	case !from.crowd:
+		from.taken = 0
+	}
+}
+
+// took notes that one was accepted.
+func (from *listener) took(turn uint64) {
+	from.taken++
+	from.tookAt = turn
+	from.maybe = from.crowd || !from.heard
+}
+
+// empty notes that none is there.
+func (from *listener) empty() {
+	from.crowd = from.taken > 1
+	from.taken = 0
+	from.maybe = false
 }
 
 const (
@@ -41,8 +74,31 @@ func (l *loop) addListener(from Listener) error {
 		// small pieces, and they shall not wait for each other.
 		unix.SetsockoptInt(from.FD, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	}
-	l.listeners = append(l.listeners, &listener{Listener: from, maybe: true})
-	return l.poll.ctl(unix.EPOLL_CTL_ADD, from.FD, unix.EPOLLIN|unix.EPOLLET, aboutListener, int32(len(l.listeners)-1), 0)
+	l.listeners = append(l.listeners, &listener{Listener: from})
+	return l.hearListener(len(l.listeners) - 1)
+}
+
+// hearListener has the kernel tell of a listener.
+func (l *loop) hearListener(index int) error {
+	from := l.listeners[index]
+	if from.heard {
+		return nil
+	}
+	if err := l.poll.ctl(unix.EPOLL_CTL_ADD, from.FD, unix.EPOLLIN, aboutListener, int32(index), 0); err != nil {
+		return err
+	}
+	from.heard = true
+	return nil
+}
+
+// muteListeners ends that for those whose connections find no room now.
+func (l *loop) muteListeners() {
+	for _, from := range l.listeners {
+		if from.maybe && from.heard {
+			l.poll.remove(from.FD)
+			from.heard = false
+		}
+	}
 }
 
 // room says whether one more connection could be served or queued. (With a
@@ -63,18 +119,25 @@ func (l *loop) queueMax() int {
 // listeners in turn. It returns false when it stopped because of its batch and
 // has to be called again.
 func (l *loop) intake() bool {
-	if l.stage != serving || l.paused || l.acceptAgain > l.now {
-		return true
+	if l.stage == serving && !l.paused && l.acceptAgain <= l.now && !l.take() {
+		return false
 	}
+	l.muteListeners()
+	return true
+}
+
+// take accepts until there is no room, no marked listener or no descriptor. It
+// returns false when it stopped because of its batch.
+func (l *loop) take() bool {
 	for range acceptBatch {
 		if !l.room() {
 			return true
 		}
-		from := l.nextMarked()
-		if from == nil {
+		index := l.nextMarked()
+		if index < 0 {
 			return true
 		}
-		l.acceptFrom(from)
+		l.acceptFrom(index)
 		if l.acceptAgain > 0 {
 			return true
 		}
@@ -82,20 +145,21 @@ func (l *loop) intake() bool {
 	return false
 }
 
-// nextMarked returns the marked listener whose turn it is, nil if none is
-// marked.
-func (l *loop) nextMarked() *listener {
+// nextMarked returns the index of the marked listener whose turn it is, -1 if
+// none is marked.
+func (l *loop) nextMarked() int {
 	for range l.listeners {
-		l.turn = (l.turn + 1) % len(l.listeners)
-		if l.listeners[l.turn].maybe {
-			return l.listeners[l.turn]
+		l.lastTried = (l.lastTried + 1) % len(l.listeners)
+		if l.listeners[l.lastTried].maybe {
+			return l.lastTried
 		}
 	}
-	return nil
+	return -1
 }
 
 // acceptFrom takes one connection.
-func (l *loop) acceptFrom(from *listener) {
+func (l *loop) acceptFrom(index int) {
+	from := l.listeners[index]
 	l.foresee()
 	fd, errno := accept(from.FD)
 	if errno != 0 {
@@ -104,9 +168,14 @@ func (l *loop) acceptFrom(from *listener) {
 	switch errno {
 	case 0:
 		l.count.Accepted++
+		from.took(l.turn)
 		l.judge(l.newConn(fd, from))
 	case unix.EAGAIN:
-		from.maybe = false
+		from.empty()
+		if err := l.hearListener(index); err != nil {
+			from.maybe = true
+			l.pauseIntake(err)
+		}
 	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 		l.pauseIntake(errno)
 	case unix.EINTR, unix.ECONNABORTED, unix.EPERM,
@@ -114,16 +183,17 @@ func (l *loop) acceptFrom(from *listener) {
 		unix.ENONET, unix.EHOSTUNREACH, unix.EOPNOTSUPP, unix.ENETUNREACH:
 		// accept(2): errors of the new connection, not of the listener.
 	default:
-		l.log.err("cannot accept connections", "listener", from.Addr, "err", errno)
+		l.log.err("cannot accept connections any more", "listener", from.Addr, "err", errno)
+		l.muteListeners()
 		from.maybe = false
 	}
 }
 
 // pauseIntake keeps the marks and tries again when a descriptor is closed, or
 // after a while: somebody else may have closed one.
-func (l *loop) pauseIntake(errno unix.Errno) {
+func (l *loop) pauseIntake(err error) {
 	l.count.Pauses++
 	l.acceptAgain = l.now + acceptPause
 	l.warnOnce(&l.warned.intake, "no room for a new connection, accepting goes on when one is closed; consider a higher LimitNOFILE=",
-		"err", errno, "open", l.open)
+		"err", err, "open", l.open)
 }

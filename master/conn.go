@@ -33,6 +33,7 @@ const (
 	unwatched = iota
 	watchedOnce
 	watchedEdge
+	watchedNoMore // registered, but its one event has come
 )
 
 // A conn is an accepted connection. The loop owns its descriptor from accept
@@ -117,7 +118,7 @@ func (l *loop) drop(c *conn) {
 	c.place.leave()
 	c.check.leave()
 	l.stake(c, false)
-	if c.watch != unwatched {
+	if c.watch == watchedOnce || c.watch == watchedEdge {
 		// A worker may hold a copy, and epoll forgets a registration only
 		// with the last of them.
 		l.poll.remove(c.fd)
@@ -155,8 +156,6 @@ func (l *loop) watchConn(c *conn, how uint8) error {
 func (l *loop) unwatch(c *conn) {
 	if c.watch == watchedEdge {
 		l.poll.remove(c.fd)
-	}
-	if c.watch != watchedOnce {
 		c.watch = unwatched
 	}
 }

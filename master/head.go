@@ -19,13 +19,10 @@ func (l *loop) judge(c *conn) {
 	case err == nil:
 		l.admit(c, head, block)
 	case errors.Is(err, scgi.ErrShort) && c.state == 0:
-		// Just accepted: most clients write right after they connect. The
-		// next turn of the intake, a moment later, looks again before the
-		// kernel is asked to watch.
 		c.state = parked
 		l.makeRoomParked()
 		l.parked.append(&c.place, l.now+l.set.HeaderTimeout)
-		l.fresh = append(l.fresh, c)
+		l.park(c)
 	case errors.Is(err, scgi.ErrShort):
 		l.park(c)
 	default:
@@ -72,16 +69,6 @@ func (l *loop) admit(c *conn, head scgi.Head, block []byte) {
 	c.place.leave()
 	l.unwatch(c)
 	l.hand(c)
-}
-
-// judgeFresh looks a second time at what was just accepted.
-func (l *loop) judgeFresh() {
-	for _, c := range l.fresh {
-		if c.state == parked && c.watch == unwatched {
-			l.judge(c)
-		}
-	}
-	l.fresh = l.fresh[:0]
 }
 
 // park waits for the rest of a header.

@@ -15,8 +15,7 @@ import (
 
 func oneWorker(s *Settings) { s.Limits = control.Limits{MinWorkers: 1, MaxWorkers: 1, MaxIdle: 1} }
 
-// An edge-triggered listener tells once. What finds no room then is accepted
-// later, without a further event.
+// What finds no room is accepted later, without a further event.
 func TestManyConnectionsAtOnceAreAllServed(t *testing.T) {
 	checkFDs(t)
 	r, listeners := newRig(t, 1)
@@ -74,6 +73,60 @@ func TestQueueMaxBoundsWhatIsAccepted(t *testing.T) {
 	let()
 	for _, c := range append(all, held) {
 		r.want(c, "200 OK")
+	}
+}
+
+// The kernel tells of a backlog as long as there is one. A loop that has no room
+// for it does not go round and round, and hears of the next connection when
+// there is room again.
+func TestABacklogWithoutRoomDoesNotSpinTheLoop(t *testing.T) {
+	checkFDs(t)
+	r := begin(t, "plain", func(s *Settings) { oneWorker(s); s.QueueMax = 3 })
+	held, let := r.held("fifo")
+	var all []net.Conn
+	for range 10 {
+		all = append(all, r.send("/"))
+	}
+	r.until("queue is full", func(s control.Status, _ Counters) bool { return s.Queue.Waiting == 3 })
+	turn := func() (n uint64) { r.inLoop(func(l *loop) { n = l.turn }); return n }
+	const asked = 200
+	before := turn()
+	for range asked {
+		turn()
+	}
+	if more := turn() - before; more > asked+50 {
+		t.Errorf("%d turns for %d questions", more, asked)
+	}
+	let()
+	for _, c := range append(all, held) {
+		r.want(c, "200 OK")
+	}
+	r.get("/")
+}
+
+// Most connections come alone, and a second accept only tells that.
+func TestAcceptIsTriedAgainOnlyInACrowd(t *testing.T) {
+	from := &listener{heard: true}
+	rings := func(turn uint64, crowd bool) {
+		t.Helper()
+		from.rings(turn)
+		from.took(turn)
+		if from.maybe != crowd {
+			t.Errorf("turn %d: tries again: %v, want %v", turn, from.maybe, crowd)
+		}
+	}
+	rings(10, false)
+	rings(12, false)
+	rings(13, true) // more at once
+	from.took(13)
+	from.empty()
+	rings(20, true) // as the last time
+	from.empty()
+	rings(30, false) // that was one alone
+	from.heard = false
+	from.took(31)
+	if !from.maybe {
+		t.Error("a listener that is not heard is given up before its backlog was seen empty")
 	}
 }
 

@@ -35,8 +35,9 @@ type loop struct {
 	stage      stage
 
 	listeners   []*listener
-	turn        int  // of the listener that was tried last
-	acceptAgain Time // intake is paused until then; 0 is not paused
+	lastTried   int    // the listener that was tried last
+	turn        uint64 // of the loop
+	acceptAgain Time   // intake is paused until then; 0 is not paused
 
 	conns       []*conn // by index; also those in freeConns
 	freeConns   []*conn
@@ -47,7 +48,6 @@ type loop struct {
 	waiting     list[conn]
 	ending      list[conn]
 	unconfirmed list[conn]
-	fresh       []*conn // accepted in this turn without a whole header
 
 	workers    []*worker // by index; nil is free
 	lastWorker uint64
@@ -126,18 +126,18 @@ func (l *loop) run() error {
 		if !more {
 			timeout = l.timeout()
 		}
-		events, err := l.poll.wait(timeout)
+		events, err := l.poll.wait(l.now, timeout)
 		if err != nil {
 			return err
 		}
 		l.now = time.Since(l.began)
+		l.turn++
 		for i := range events {
 			l.handle(&events[i])
 		}
 		l.expire()
 		l.feed()
 		more = !l.intake()
-		l.judgeFresh()
 		l.decide()
 		if l.roll != nil {
 			l.watchRoll()
@@ -158,13 +158,13 @@ func (l *loop) handle(e *unix.EpollEvent) {
 	index := int(e.Fd & indexMask)
 	switch e.Fd >> aboutShift {
 	case aboutTick:
-		l.poll.ticking = false
+		l.poll.ticked()
 	case aboutPost:
 		for _, f := range l.box.take() {
 			f(l)
 		}
 	case aboutListener:
-		l.listeners[index].maybe = true
+		l.listeners[index].rings(l.turn)
 	case aboutConn:
 		if c := l.conns[index]; c.stamp == e.Pad {
 			l.connEvent(c, e.Events)
@@ -183,6 +183,9 @@ func (l *loop) handle(e *unix.EpollEvent) {
 func (l *loop) connEvent(c *conn, events uint32) {
 	switch c.state {
 	case parked:
+		if c.watch == watchedOnce {
+			c.watch = watchedNoMore
+		}
 		l.headEvent(c, events)
 	case ending:
 		l.drain(c)

@@ -10,15 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holdFor is how long the loop waits in the kernel with its processor held.
-// While requests keep coming it never has to go through the runtime's own
-// poller, which costs more than a request's other system calls together; and a
-// garbage collection that just misses the wait is held up no longer than this.
+// holdFor is how long the loop waits in the kernel with its processor held,
+// before it looks whether anything comes at all. While requests keep coming it
+// never has to go through the runtime's own poller, which costs more than a
+// request's other system calls together.
+//
+// Nobody waits for it meanwhile: the runtime asks for a processor by a signal,
+// again and again until it has it, and a signal ends the wait. (With
+// GODEBUG=asyncpreemptoff=1 there is none, and a collection may be held up for
+// so long.)
 //
 // A time-out of epoll_wait would do, but it sets up and takes down a timer for
 // each wait, which is dear, on virtual machines above all. So a timer of our
 // own ticks while the loop is awake.
-const holdFor = 5 * time.Millisecond
+const holdFor = 40 * time.Millisecond
 
 // A poller is the loop's epoll set, and its two ways of waiting for it.
 type poller struct {
@@ -28,7 +33,9 @@ type poller struct {
 
 	timer   int // a timerfd
 	ticking bool
+	tickAt  Time // while ticking
 	news    bool // since the last tick
+	resting bool // there was none, and none since
 
 	// bell is a second epoll set, known to the runtime's poller, and holds fd
 	// only while the loop is parked. Were fd itself known there, every event
@@ -90,41 +97,53 @@ func (p *poller) close() {
 	}
 }
 
-// wait returns what has happened, after the time-out at the latest or a tick
-// later; it may come back with nothing before that. A negative time-out is
-// none.
-func (p *poller) wait(timeout time.Duration) ([]unix.EpollEvent, error) {
-	switch {
-	case timeout == 0:
+// wait returns what has happened, after the time-out at the latest; it may come
+// back with nothing before that. A negative time-out is none.
+func (p *poller) wait(now Time, timeout time.Duration) ([]unix.EpollEvent, error) {
+	if timeout == 0 {
 		return p.events[:max(0, p.ask(0))], nil
-	case !p.hold:
-		return p.park(timeout)
-	case !p.ticking:
-		if err := p.tick(); err != nil {
-			return nil, err
-		}
+	}
+	if p.resting || !p.hold {
+		events, err := p.park(timeout)
+		p.resting = len(events) == 0
+		return events, err
+	}
+	if err := p.tick(now, timeout); err != nil {
+		return nil, err
 	}
 	n := p.ask(-1)
-	if n != 1 || p.events[0].Fd != aboutTick<<aboutShift {
+	if n == 1 && p.events[0].Fd == aboutTick<<aboutShift {
+		p.ticked()
+		return nil, nil
+	}
+	if n > 0 {
 		p.news = true
-		return p.events[:max(0, n)], nil
 	}
-	p.ticking = false
-	quiet := !p.news
-	p.news = false
-	if !quiet || timeout > 0 && timeout <= holdFor {
-		return nil, nil // due work comes first
-	}
-	return p.park(timeout)
+	return p.events[:max(0, n)], nil
 }
 
-// tick has the timer fire once, holdFor from now. One that repeats would have
-// to be read each time: timerfd does not go on before. So the event is an
-// edge, and whoever sees it says that it is no longer ticking.
-func (p *poller) tick() error {
-	p.ticking = true
+// tick has the timer fire once, after the time-out or holdFor, unless it will
+// before that. One that repeats would have to be read each time: timerfd does
+// not go on before. So the event is an edge, and ticked is told of it.
+func (p *poller) tick(now Time, timeout time.Duration) error {
+	if timeout < 0 || timeout > holdFor {
+		if p.ticking {
+			return nil
+		}
+		timeout = holdFor
+	}
+	if p.ticking && p.tickAt <= now+timeout {
+		return nil
+	}
+	p.ticking, p.tickAt = true, now+timeout
 	return os.NewSyscallError("timerfd_settime", unix.TimerfdSettime(p.timer, 0,
-		&unix.ItimerSpec{Value: unix.NsecToTimespec(int64(holdFor))}, nil))
+		&unix.ItimerSpec{Value: unix.NsecToTimespec(int64(timeout))}, nil))
+}
+
+// ticked takes the event of the timer.
+func (p *poller) ticked() {
+	p.resting = !p.news
+	p.ticking, p.news = false, false
 }
 
 // park waits in the runtime's poller, as any goroutine that reads.
