@@ -19,8 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/control/api"
 )
@@ -40,11 +38,8 @@ func (d *damage) add(more damage) {
 	d.Readers += more.Readers
 }
 
-// attack does everything at once that the control socket must bear. It is one
-// more process, with the lowest priority: what is measured is the master, not
-// who gets the processor.
+// attack does everything at once that the control socket must bear.
 func attack(socket string) {
-	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 19)
 	var over atomic.Bool
 	var mu sync.Mutex
 	var sum damage
@@ -69,13 +64,26 @@ func attack(socket string) {
 	_ = json.NewEncoder(os.Stdout).Encode(sum)
 }
 
+// connect connects as soon as the backlog has room; nil when it is over. It
+// keeps the backlog full, but does not make and close sockets in vain as fast as
+// it can: that costs everybody on the machine, whatever the socket is.
+func connect(socket string, over *atomic.Bool) net.Conn {
+	for !over.Load() {
+		if conn, err := net.Dial("unix", socket); err == nil {
+			return conn
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return nil
+}
+
 // halves makes connections that begin a request and hold many of them.
 func halves(socket string, over *atomic.Bool) (d damage) {
 	var held []net.Conn
-	for !over.Load() {
-		conn, err := net.Dial("unix", socket)
-		if err != nil {
-			continue // the backlog is full for a moment
+	for {
+		conn := connect(socket, over)
+		if conn == nil {
+			return d
 		}
 		d.Halves++
 		_, _ = io.WriteString(conn, "GET /v1/status HTTP/1.1\r\nHost: x\r\nX-Half: ")
@@ -84,29 +92,29 @@ func halves(socket string, over *atomic.Bool) (d damage) {
 			held = held[1:]
 		}
 	}
-	return d
 }
 
 // garbage sends what is no HTTP.
 func garbage(socket string, over *atomic.Bool) (d damage) {
 	junk := []byte(strings.Repeat("\x00\xff{garbage}\r\n", 300))
-	for !over.Load() {
-		if conn, err := net.Dial("unix", socket); err == nil {
-			_, _ = conn.Write(junk)
-			d.Garbage++
-			conn.Close()
+	for {
+		conn := connect(socket, over)
+		if conn == nil {
+			return d
 		}
+		_, _ = conn.Write(junk)
+		d.Garbage++
+		conn.Close()
 	}
-	return d
 }
 
 // bodies sends a GiB, or as much as is taken, over and over.
 func bodies(socket string, over *atomic.Bool) (d damage) {
 	block := make([]byte, 64<<10)
-	for !over.Load() {
-		conn, err := net.Dial("unix", socket)
-		if err != nil {
-			continue
+	for {
+		conn := connect(socket, over)
+		if conn == nil {
+			return d
 		}
 		_, _ = io.WriteString(conn, "POST /v1/scale HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n")
 		for sent := 0; sent < 1<<30 && !over.Load(); {
@@ -120,16 +128,15 @@ func bodies(socket string, over *atomic.Bool) (d damage) {
 		d.Bodies++
 		conn.Close()
 	}
-	return d
 }
 
 // readers follow the events and read none of them.
 func readers(socket string, over *atomic.Bool) (d damage) {
 	var held []net.Conn
-	for !over.Load() {
-		conn, err := net.Dial("unix", socket)
-		if err != nil {
-			continue
+	for {
+		conn := connect(socket, over)
+		if conn == nil {
+			return d
 		}
 		_ = conn.(*net.UnixConn).SetReadBuffer(1024)
 		_, _ = io.WriteString(conn, "GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -144,11 +151,11 @@ func readers(socket string, over *atomic.Bool) (d damage) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	return d
 }
 
 // startAttack starts attackers of these users; what it returns ends them and
-// says what they did. It returns when they have begun.
+// says what they did. It returns when they have begun. They get only what
+// processor time nobody else wants: what is measured is the master, not them.
 func startAttack(t *testing.T, program, socket string, uids ...uint32) (end func() damage) {
 	t.Helper()
 	type attacker struct {
@@ -158,7 +165,7 @@ func startAttack(t *testing.T, program, socket string, uids ...uint32) (end func
 	}
 	var all []attacker
 	for _, uid := range uids {
-		cmd := exec.Command(program)
+		cmd := exec.Command(need(t, "chrt"), "--idle", "0", program)
 		cmd.Dir = "/"
 		cmd.Env = []string{beAttacker + "=" + socket}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
@@ -255,40 +262,33 @@ func (s *server) peak() int {
 }
 
 // Whatever the pool's own user and others do to the control socket, requests
-// through the pool take no longer, and the master's memory is bounded.
-//
-// What is compared, in one run, is their 99th percentile while the control
-// socket is attacked, and while the same attackers are at that of another pool:
-// the attackers take processor time of the requests either way, and that is
-// not the master's to help.
+// through the pool take no longer, by their 99th percentile with and without the
+// attack in one run, and the master's memory is bounded.
 func TestAnAttackOnTheControlSocketDelaysNoRequest(t *testing.T) {
 	const own, other = 1, 2
 	s, c := asUser(t, own, "MinWorkers=6", "MaxWorkers=6", "MaxIdle=6")
-	decoy, decoyC := asUser(t, own)
 	program := forAll(t, ownDir(t, own), self(t))
-	s.until("all are ready", func() bool { return s.status(c).Workers.Idle == 6 && decoy.status(decoyC).Workers.Idle > 0 })
-	quiet := p99(s.latencies(c, time.Second))
+	s.until("all are ready", func() bool { return s.status(c).Workers.Idle == 6 })
+	s.latencies(c, time.Second)
 	before := s.peak()
 	var did damage
 	// What else runs here may fall on one side: then once more.
 	for try := 1; ; try++ {
-		var at, beside []time.Duration
+		var quiet, attacked []time.Duration
 		for range 4 {
-			end := startAttack(t, program, decoyC.Socket(), own, other)
-			beside = append(beside, s.latencies(c, time.Second)...)
-			end()
-			end = startAttack(t, program, c.Socket(), own, other)
-			at = append(at, s.latencies(c, time.Second)...)
+			quiet = append(quiet, s.latencies(c, time.Second)...)
+			end := startAttack(t, program, c.Socket(), own, other)
+			attacked = append(attacked, s.latencies(c, time.Second)...)
 			did.add(end())
 		}
-		a, b := p99(beside), p99(at)
-		t.Logf("p99 of %d requests %v, of %d beside an attack on another pool %v: %.2f times; without any %v",
-			len(at), b.Round(10*time.Microsecond), len(beside), a.Round(10*time.Microsecond), float64(b)/float64(a), quiet.Round(10*time.Microsecond))
+		a, b := p99(quiet), p99(attacked)
+		t.Logf("p99 of %d requests %v, under the attack of %d %v: %.2f times",
+			len(quiet), a.Round(10*time.Microsecond), len(attacked), b.Round(10*time.Microsecond), float64(b)/float64(a))
 		if float64(b) <= 1.5*float64(a) {
 			break
 		}
 		if try == 3 {
-			t.Errorf("the p99 was more than 1.5 times that of an attack elsewhere in all %d tries", try)
+			t.Errorf("the p99 was more than 1.5 times that without the attack in all %d tries", try)
 			break
 		}
 	}

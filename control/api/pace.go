@@ -14,8 +14,8 @@ const (
 	// Turning away is cheap, but not free, and what waits in the backlog shall
 	// not keep those behind it: so many, then what is left of a moment is for
 	// others.
-	acceptBatch = 50
-	acceptPause = 10 * time.Millisecond
+	acceptBatch = 10
+	acceptPause = 2 * time.Millisecond
 )
 
 // A pace is how many may still come.
