@@ -91,13 +91,11 @@ func (l *loop) hearListener(index int) error {
 	return nil
 }
 
-// muteListeners ends that for those whose connections find no room now.
-func (l *loop) muteListeners() {
-	for _, from := range l.listeners {
-		if from.maybe && from.heard {
-			l.poll.remove(from.FD)
-			from.heard = false
-		}
+// mute ends that.
+func (l *loop) mute(from *listener) {
+	if from.heard {
+		l.poll.remove(from.FD)
+		from.heard = false
 	}
 }
 
@@ -122,7 +120,11 @@ func (l *loop) intake() bool {
 	if l.stage == serving && !l.paused && l.acceptAgain <= l.now && !l.take() {
 		return false
 	}
-	l.muteListeners()
+	for _, from := range l.listeners {
+		if from.maybe {
+			l.mute(from) // no room for what is there
+		}
+	}
 	return true
 }
 
@@ -184,7 +186,7 @@ func (l *loop) acceptFrom(index int) {
 		// accept(2): errors of the new connection, not of the listener.
 	default:
 		l.log.err("cannot accept connections any more", "listener", from.Addr, "err", errno)
-		l.muteListeners()
+		l.mute(from)
 		from.maybe = false
 	}
 }

@@ -20,13 +20,15 @@ var (
 	busChanges = []string{"bus Scale", "bus ResetLimits", "bus Pause", "bus Resume", "bus RetireWorker", "bus KillWorker", "bus DumpWorker", "bus Reload", "bus Rollback", "bus LogLevel"}
 )
 
-// A right is what somebody may do.
-type right struct{ look, change, bus bool }
+// A right is what somebody may do. The name of a pool, and its properties on the
+// bus, are for everybody who gets there.
+type right struct{ name, look, change, bus bool }
 
 var (
-	everything = right{true, true, true}
-	onlyLook   = right{look: true}
-	onlyName   = right{}
+	everything = right{true, true, true, true}
+	onlyLook   = right{name: true, look: true}
+	onlyName   = right{name: true}
+	nothing    = right{}
 )
 
 // verdicts reads what try-verbs prints.
@@ -40,12 +42,11 @@ func verdicts(text string) map[string]string {
 	return all
 }
 
-// judge holds what somebody was told against what they may. Properties on the
-// bus are for everybody.
+// judge holds what somebody was told against what they may.
 func (r right) judge(t *testing.T, who, text string, stops ...string) {
 	t.Helper()
 	got := verdicts(text)
-	want := map[string]bool{"bus State": true}
+	want := map[string]bool{"bus State": r.name}
 	for _, v := range looks {
 		want[v] = r.look
 	}
@@ -245,7 +246,7 @@ func TestWithoutABusTheControlSocketDecidesAlike(t *testing.T) {
 		{"the pool's own user", "scgid", "", onlyLook},
 		{"another user", "nobody", "", onlyName},
 		{"a member of ReadGroup=", "nobody", "scgid-watch", onlyLook},
-		{"a member of Group=", "nobody", "scgid-ops", right{look: true, change: true}},
+		{"a member of Group=", "nobody", "scgid-ops", right{name: true, look: true, change: true}},
 	} {
 		said, err := p.as(tt.user, tt.groups, tryVerbs, p.name, "org.scgid1.app."+p.name)
 		if err != nil {

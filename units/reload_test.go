@@ -141,53 +141,49 @@ func TestReloadThatFailsIsSeenAndChangesNothing(t *testing.T) {
 	s.answers("1")
 }
 
+// again calls f in another goroutine, one time after the other, until the
+// function it returns is called, which returns when the last call has.
+func again(f func()) (end func()) {
+	var over atomic.Bool
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for !over.Load() {
+			f()
+		}
+	}()
+	return func() { over.Store(true); <-done }
+}
+
 // watch asks the site in turn until the function it returns is called, which
 // says how often another release than the first answered.
 func (s *site) watch() func() int64 {
-	var bad atomic.Int64
-	quit, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-quit:
-				return
-			default:
-			}
-			if r, err := askOK(s.transport(), "/?y"); err != nil || r.body != "1/1 y" {
-				bad.Add(1)
-			}
+	var bad int64
+	end := again(func() {
+		if r, err := askOK(s.transport(), "/?y"); err != nil || r.body != "1/1 y" {
+			bad++
 		}
-	}()
-	return func() int64 { close(quit); <-done; return bad.Load() }
+	})
+	return func() int64 { end(); return bad }
 }
 
 func TestNoGenerationMixesReleases(t *testing.T) {
 	s := newSite(t, "mixed", "[Pool]\nMinWorkers=4\nMaxWorkers=4\n")
 	s.answers("1")
 	seen := map[string]bool{}
-	var wrong atomic.Int64
-	quit, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-quit:
-				return
-			default:
-			}
-			r, err := askOK(s.transport(), "/?z")
-			if err != nil {
-				wrong.Add(1)
-				continue
-			}
-			v := strings.Split(strings.TrimSuffix(r.body, " z"), "/")
-			seen[v[0]] = true
-			if v[0] != v[1] {
-				wrong.Add(1)
-			}
+	wrong := 0
+	end := again(func() {
+		r, err := askOK(s.transport(), "/?z")
+		if err != nil {
+			wrong++
+			return
 		}
-	}()
+		v := strings.Split(strings.TrimSuffix(r.body, " z"), "/")
+		seen[v[0]] = true
+		if v[0] != v[1] {
+			wrong++
+		}
+	})
 	for i := 2; i <= 6; i++ {
 		version := fmt.Sprint(i)
 		s.release(version, releaseApp)
@@ -207,10 +203,9 @@ func TestNoGenerationMixesReleases(t *testing.T) {
 		}
 		s.answers(version)
 	}
-	close(quit)
-	<-done
-	if n := wrong.Load(); n > 0 {
-		t.Errorf("%d answers failed or mixed two releases", n)
+	end()
+	if wrong > 0 {
+		t.Errorf("%d answers failed or mixed two releases", wrong)
 	}
 	if len(seen) != 6 {
 		t.Errorf("answers of %d releases", len(seen))

@@ -104,3 +104,64 @@ func (u *tester) sessionBus() {
 		u.t.Errorf("log level %q", got)
 	}
 }
+
+// A pool that a user runs, as a unit or by hand, is that user's by both front
+// ends, its programs are the user's too, and root steers it by its socket.
+// Nobody else gets there.
+func TestAUsersPoolIsThatUsersToSteer(t *testing.T) {
+	u := newTester(t)
+	plantTries(t, u.m)
+	run := "/run/user/" + u.uid
+	u.m.write(t, "/var/lib/scgid-tester/.config/scgid/own.conf", tryPool)
+	u.m.run(t, "chown", "-R", "scgid-tester", "/var/lib/scgid-tester/.config")
+	for _, tt := range []struct {
+		what, name, unit string
+		begin            []string
+	}{
+		{"a user instance", "own", "scgid@own.service", []string{"systemctl", "--user", "start", "scgid@own.service"}},
+		{"an ad hoc run", "adhoc", "adhoc.service", []string{"systemd-run", "--user", "--collect", "--unit=adhoc", "scgid", "run",
+			"--name", "adhoc", "--listen", run + "/scgid/adhoc.sock", "--", "scgi-cgi", "/srv/scgid-test/try.cgi"}},
+	} {
+		busName, control := "org.scgid1.app."+tt.name, run+"/scgid/"+tt.name+"/control.sock"
+		p := &pool{t: t, m: u.m, name: tt.name}
+		begin := func() {
+			t.Helper()
+			p.wait(tt.unit+" has ended", func() bool { _, err := u.try("systemctl", "--user", "is-active", tt.unit); return err != nil })
+			u.run(tt.begin...)
+			p.wait(tt.name+" on the bus", func() bool { _, err := u.try("busctl", "--user", "status", busName); return err == nil })
+		}
+		env := []string{"XDG_RUNTIME_DIR=" + run, "TRY_SOCKET=" + control, "TRY_BUS=--user"}
+		all := []string{tryVerbs, tt.name, busName}
+		begin()
+		for _, by := range []struct {
+			who  string
+			argv []string
+			may  right
+			stop string
+		}{
+			{"another user", []string{"setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"}, nothing, ""},
+			{"the user", []string{"setpriv", "--reuid=scgid-tester", "--regid=scgid-tester", "--init-groups"}, everything, "socket stop"},
+			{"the user", []string{"setpriv", "--reuid=scgid-tester", "--regid=scgid-tester", "--init-groups"}, everything, "bus Stop"},
+			{"root", nil, right{look: true, change: true}, "socket stop"}, // whom the user's bus turns away
+		} {
+			argv := append(append([]string{}, by.argv...), all...)
+			var stops []string
+			if front, _, ok := strings.Cut(by.stop, " "); ok {
+				argv, stops = append(argv, front), []string{by.stop}
+			}
+			said, err := u.m.tryWith(env, argv...)
+			if err != nil {
+				t.Errorf("%s, %s: %v: %s", tt.what, by.who, err, said)
+			}
+			by.may.judge(t, tt.what+", "+by.who, said, stops...)
+			if stops != nil {
+				begin()
+			}
+		}
+		r, err := ask(transport(filepath.Join(u.m.path(run), "scgid", tt.name+".sock")), "/?"+strings.Join([]string{tt.name, busName, control, "--user"}, "&"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		everything.judge(t, tt.what+", a program of a worker", r.body)
+	}
+}
