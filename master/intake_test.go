@@ -56,22 +56,29 @@ func TestListenersAreServedInTurn(t *testing.T) {
 	}
 }
 
-func TestQueueMaxBoundsWhatIsAccepted(t *testing.T) {
-	checkFDs(t)
-	r := begin(t, "plain", func(s *Settings) { oneWorker(s); s.QueueMax = 3 })
+// overfull begins with one worker at work, three requests in the queue and seven
+// more in the backlog. let ends the work.
+func overfull(t *testing.T) (r *rig, all []net.Conn, let func()) {
+	t.Helper()
+	r = begin(t, "plain", func(s *Settings) { oneWorker(s); s.QueueMax = 3 })
 	held, let := r.held("fifo")
-	var all []net.Conn
 	for range 10 {
 		all = append(all, r.send("/"))
 	}
 	r.until("queue is full", func(s control.Status, _ Counters) bool { return s.Queue.Waiting == 3 })
+	return r, append(all, held), let
+}
+
+func TestQueueMaxBoundsWhatIsAccepted(t *testing.T) {
+	checkFDs(t)
+	r, all, let := overfull(t)
 	for range 20 { // turns in which it could take more
 		if got := r.counters().Accepted; got != 1+3 {
 			t.Fatalf("%d accepted, want the held one and three in the queue", got)
 		}
 	}
 	let()
-	for _, c := range append(all, held) {
+	for _, c := range all {
 		r.want(c, "200 OK")
 	}
 }
@@ -81,13 +88,7 @@ func TestQueueMaxBoundsWhatIsAccepted(t *testing.T) {
 // there is room again.
 func TestABacklogWithoutRoomDoesNotSpinTheLoop(t *testing.T) {
 	checkFDs(t)
-	r := begin(t, "plain", func(s *Settings) { oneWorker(s); s.QueueMax = 3 })
-	held, let := r.held("fifo")
-	var all []net.Conn
-	for range 10 {
-		all = append(all, r.send("/"))
-	}
-	r.until("queue is full", func(s control.Status, _ Counters) bool { return s.Queue.Waiting == 3 })
+	r, all, let := overfull(t)
 	turn := func() (n uint64) { r.inLoop(func(l *loop) { n = l.turn }); return n }
 	const asked = 200
 	before := turn()
@@ -98,7 +99,7 @@ func TestABacklogWithoutRoomDoesNotSpinTheLoop(t *testing.T) {
 		t.Errorf("%d turns for %d questions", more, asked)
 	}
 	let()
-	for _, c := range append(all, held) {
+	for _, c := range all {
 		r.want(c, "200 OK")
 	}
 	r.get("/")
