@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/control/api"
@@ -69,12 +72,33 @@ func attack(socket string) {
 // it can: that costs everybody on the machine, whatever the socket is.
 func connect(socket string, over *atomic.Bool) net.Conn {
 	for !over.Load() {
-		if conn, err := net.Dial("unix", socket); err == nil {
+		conn, err := dialPatiently(socket)
+		if err == nil {
 			return conn
 		}
-		time.Sleep(time.Millisecond)
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+			return nil
+		}
 	}
 	return nil
+}
+
+// dialPatiently waits in connect(2) while the backlog is full; for a tenth of a
+// second, then the error is EAGAIN.
+func dialPatiently(socket string) (net.Conn, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), socket)
+	defer f.Close()
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Usec: 100_000}); err != nil {
+		return nil, err
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: socket}); err != nil {
+		return nil, err
+	}
+	return net.FileConn(f)
 }
 
 // halves makes connections that begin a request and hold many of them.
