@@ -3,6 +3,7 @@ package units
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,10 +20,7 @@ func newTester(t *testing.T) *tester {
 	t.Helper()
 	m := booted(t)
 	if found, _ := filepath.Glob(m.path("/usr/lib/*/security/pam_systemd.so")); len(found) == 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs pam_systemd")
-		}
-		t.Skip("needs pam_systemd")
+		lacks(t, "pam_systemd")
 	}
 	u := &tester{t: t, m: m, uid: strings.TrimSpace(m.run(t, "id", "-u", "scgid-tester"))}
 	m.run(t, "systemctl", "start", "user@"+u.uid+".service")
@@ -112,10 +110,7 @@ func TestAUsersPoolIsThatUsersToSteer(t *testing.T) {
 	u := newTester(t)
 	run := "/run/user/" + u.uid
 	if _, err := os.Stat(u.m.path(run + "/bus")); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs dbus-user-session")
-		}
-		t.Skip("needs dbus-user-session")
+		lacks(t, "the user's bus, of dbus-user-session")
 	}
 	plantTries(t, u.m)
 	u.m.write(t, "/var/lib/scgid-tester/.config/scgid/own.conf", tryPool)
@@ -150,7 +145,7 @@ func TestAUsersPoolIsThatUsersToSteer(t *testing.T) {
 			{"the user", []string{"setpriv", "--reuid=scgid-tester", "--regid=scgid-tester", "--init-groups"}, everything, "bus Stop"},
 			{"root", nil, right{look: true, change: true}, "socket stop"}, // whom the user's bus turns away
 		} {
-			argv := append(append([]string{}, by.argv...), all...)
+			argv := slices.Concat(by.argv, all)
 			var stops []string
 			if front, _, ok := strings.Cut(by.stop, " "); ok {
 				argv, stops = append(argv, front), []string{by.stop}
