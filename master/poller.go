@@ -15,10 +15,11 @@ import (
 // never has to go through the runtime's own poller, which costs more than a
 // request's other system calls together.
 //
-// Nobody waits for it meanwhile: the runtime asks for a processor by a signal,
+// Nobody waits for it meanwhile. The runtime asks for a processor by a signal,
 // again and again until it has it, and a signal ends the wait. (With
 // GODEBUG=asyncpreemptoff=1 there is none, and a collection may be held up for
-// so long.)
+// so long.) And all other goroutines have a thread that looks after them: see
+// handBack.
 //
 // A time-out of epoll_wait would do, but it sets up and takes down a timer for
 // each wait, which is dear, on virtual machines above all. So a timer of our
@@ -36,6 +37,7 @@ type poller struct {
 	tickAt  Time // while ticking
 	news    bool // since the last tick
 	resting bool // there was none, and none since
+	woken   bool // from resting, and not handed back yet
 
 	// bell is a second epoll set, known to the runtime's poller, and holds fd
 	// only while the loop is parked. Were fd itself known there, every event
@@ -106,8 +108,10 @@ func (p *poller) wait(now Time, timeout time.Duration) ([]unix.EpollEvent, error
 	if p.resting || !p.hold {
 		events, err := p.park(timeout)
 		p.resting = len(events) == 0
+		p.woken = !p.resting
 		return events, err
 	}
+	p.handBack()
 	if err := p.tick(now, timeout); err != nil {
 		return nil, err
 	}
@@ -120,6 +124,18 @@ func (p *poller) wait(now Time, timeout time.Duration) ([]unix.EpollEvent, error
 		p.news = true
 	}
 	return p.events[:max(0, n)], nil
+}
+
+// handBack gives the runtime's poller to another thread. The one in which we
+// hold the processor is the one that waited there until we were woken; the
+// runtime finds another only when a goroutine gives way, and until then sockets
+// and timers of all goroutines would stand still. It is done when we have
+// nothing else to do, not before the request that woke us.
+func (p *poller) handBack() {
+	if p.woken {
+		p.woken = false
+		runtime.Gosched()
+	}
 }
 
 // tick has the timer fire once, after the time-out or holdFor, unless it will

@@ -308,3 +308,26 @@ func TestReloadOfAPoolWithoutAFileHasNothingToNote(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 }
+
+// The loop keeps its thread for a while after a request, in case that another
+// comes. Whoever steers the pool in that time is answered all the same: once it
+// took until the loop had rested, twice 40 ms.
+func TestTheControlSocketAnswersAtOnceAfterALoneRequest(t *testing.T) {
+	s, c := controlled(t)
+	const times = 15
+	took := make([]time.Duration, times)
+	for i := range took {
+		time.Sleep(150 * time.Millisecond) // it has to be at rest before
+		if _, err := exchange(s.addr, fmt.Sprint("/", i)); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		s.status(c)
+		took[i] = time.Since(began)
+	}
+	slices.Sort(took)
+	t.Logf("half of the answers came within %v", took[times/2])
+	if took[times/2] > 20*time.Millisecond {
+		t.Errorf("answers took %v", took)
+	}
+}
