@@ -1,6 +1,7 @@
 package master
 
 import (
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,7 @@ type listener struct {
 	Listener
 	maybe  bool   // a connection may be there
 	heard  bool   // it is in the epoll set
+	broken bool   // accept failed, and is tried again at listenAt
 	crowd  bool   // they come several at a time: accept until there is none
 	taken  int    // since there was none
 	tookAt uint64 // the turn in which the last one was taken
@@ -62,6 +64,7 @@ func (from *listener) empty() {
 
 const (
 	acceptPause = 100 * time.Millisecond // after running out of descriptors
+	listenPause = time.Second            // after an error of one listener
 	acceptBatch = 64                     // connections taken before the loop looks round again
 )
 
@@ -180,14 +183,34 @@ func (l *loop) acceptFrom(index int) {
 		}
 	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 		l.pauseIntake(errno)
-	case unix.EINTR, unix.ECONNABORTED, unix.EPERM,
+	case unix.EINTR, unix.ECONNABORTED,
 		unix.ENETDOWN, unix.EPROTO, unix.ENOPROTOOPT, unix.EHOSTDOWN,
 		unix.ENONET, unix.EHOSTUNREACH, unix.EOPNOTSUPP, unix.ENETUNREACH:
 		// accept(2): errors of the new connection, not of the listener.
 	default:
-		l.log.err("cannot accept connections any more", "listener", from.Addr, "err", errno)
-		l.mute(from)
-		from.maybe = false
+		l.leaveAlone(from, errno)
+	}
+}
+
+// leaveAlone does without a listener for a while. Its error may be somebody's
+// who takes it back, such as a security module's: those refuse (EACCES, EPERM)
+// before they look what is there, and what is there stays.
+func (l *loop) leaveAlone(from *listener, err error) {
+	l.mute(from)
+	from.maybe, from.broken = false, true
+	if l.listenAt == 0 {
+		l.listenAt = l.now + listenPause
+	}
+	l.warnOnce(&l.warned.listener, "cannot accept connections, trying again every "+listenPause.String(), "listener", from.Addr, "err", err)
+}
+
+// tryBroken marks the listeners that were left alone.
+func (l *loop) tryBroken() {
+	l.listenAt = 0
+	for _, from := range l.listeners {
+		if from.broken {
+			from.maybe, from.broken = true, false
+		}
 	}
 }
 
@@ -196,6 +219,19 @@ func (l *loop) acceptFrom(index int) {
 func (l *loop) pauseIntake(err error) {
 	l.count.Pauses++
 	l.acceptAgain = l.now + acceptPause
-	l.warnOnce(&l.warned.intake, "no room for a new connection, accepting goes on when one is closed; consider a higher LimitNOFILE=",
+	l.warnOnce(&l.warned.intake, "no room for a new connection, accepting goes on when one is closed"+moreRoom(err),
 		"err", err, "open", l.open)
+}
+
+// moreRoom is what to do about it.
+func moreRoom(err error) string {
+	switch {
+	case errors.Is(err, unix.EMFILE):
+		return "; consider a higher LimitNOFILE="
+	case errors.Is(err, unix.ENFILE):
+		return "; all descriptors of the system are in use, see the sysctl fs.file-max"
+	case errors.Is(err, unix.ENOSPC):
+		return "; this user watches too much, see the sysctl fs.epoll.max_user_watches"
+	}
+	return ""
 }

@@ -43,7 +43,16 @@ func (l *loop) hand(c *conn) {
 // enough requests wait for it already. More are refused at once instead of
 // being left to fill the backlog.
 func (l *loop) hopeless() bool {
-	return l.failures >= 3 && l.in[ready] == 0 && l.now-l.lastReady >= hopelessAfter && l.waiting.len >= l.queueMax()
+	return l.hopelessIn() == 0
+}
+
+// hopelessIn is how long it still is until that, negative if it will not come
+// by time alone.
+func (l *loop) hopelessIn() time.Duration {
+	if l.failures < 3 || l.in[ready] > 0 || l.waiting.len < l.queueMax() {
+		return -1
+	}
+	return max(l.lastReady+hopelessAfter-l.now, 0)
 }
 
 // feed passes on what waits, as far as workers have places.

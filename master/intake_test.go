@@ -174,6 +174,44 @@ func TestAFloodOfBadRequestsDelaysNobodyOnAnotherListener(t *testing.T) {
 	r.until("all are refused", func(_ control.Status, c Counters) bool { return c.Malformed == 400 })
 }
 
+// A listener may be shut down by somebody who has it too, or a security module may
+// forbid it for a while: others are served meanwhile, without a spin, and it is
+// taken up again when that is over.
+func TestABrokenListenerIsTakenUpAgain(t *testing.T) {
+	checkFDs(t)
+	r := beginTCP(t, "plain", oneWorker)
+	r.get("/")
+	fd := r.loop.listeners[0].FD
+	if err := unix.Shutdown(fd, unix.SHUT_RDWR); err != nil {
+		t.Fatal(err)
+	}
+	r.logs("cannot accept connections, trying again")
+	turns := func() (n uint64) { r.inLoop(func(l *loop) { n = l.turn }); return n }
+	before := turns()
+	time.Sleep(300 * time.Millisecond) // the window that is measured
+	if n := turns() - before; n > 30 {
+		t.Errorf("the loop went round %d times meanwhile", n)
+	}
+	for range 3 {
+		r.skip(listenPause)
+	}
+	if err := unix.Listen(fd, 16); err != nil {
+		t.Fatal(err)
+	}
+	sa, err := unix.Getsockname(fd) // it has another port now
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.addr = fmt.Sprint("127.0.0.1:", sa.(*unix.SockaddrInet4).Port)
+	c := r.send("/")
+	r.skip(listenPause)
+	r.want(c, "200 OK")
+	r.get("/") // and is heard
+	if n := strings.Count(r.log.String(), "cannot accept"); n != 1 {
+		t.Errorf("the log says so %d times", n)
+	}
+}
+
 // A closed connection is room: nobody waits for the rest of the pause.
 func TestIntakeGoesOnWhenAConnectionCloses(t *testing.T) {
 	checkFDs(t)

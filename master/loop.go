@@ -38,6 +38,7 @@ type loop struct {
 	lastTried   int    // the listener that was tried last
 	turn        uint64 // of the loop
 	acceptAgain Time   // intake is paused until then; 0 is not paused
+	listenAt    Time   // broken listeners are tried again; 0 is none
 
 	conns       []*conn // by index; also those in freeConns
 	freeConns   []*conn
@@ -76,7 +77,7 @@ type loop struct {
 	statusAt   Time // the next STATUS= may be sent
 	statusLast statusKey
 	watchdogAt Time // 0 is none
-	warned     struct{ intake, busy, saturated, journal, group Time }
+	warned     struct{ intake, listener, busy, saturated, journal, group Time }
 
 	current        *generation // serves
 	previous       *generation // served before, and had been ready; nil without one

@@ -50,6 +50,25 @@ func TestTheServiceIsUpWhileTheApplicationDoesNotStart(t *testing.T) {
 	}
 }
 
+// Nothing happens at that moment but the moment itself: the queue has been full,
+// and what knocks lies in the backlog and is heard no more.
+func TestItIsHopelessFromAMomentOnThatTheLoopKnows(t *testing.T) {
+	checkFDs(t)
+	r := begin(t, "exit", func(s *Settings) { oneWorker(s); s.QueueMax = 1; s.QueueTimeout = time.Hour })
+	waits := r.send("/")
+	r.until("waits", waitingIs(1))
+	r.failuresAre(3)
+	r.inLoop(func(l *loop) {
+		l.retryAt, l.decideAt = l.now+time.Hour, 0
+		soon := l.lastReady + hopelessAfter - 300*time.Millisecond
+		l.began = l.began.Add(l.now - soon)
+		l.now = soon
+	})
+	r.want(r.send("/"), "503 Service Unavailable")
+	r.skip(time.Hour)
+	r.want(waits, "503 Service Unavailable")
+}
+
 // failuresAre lets the back-off pass until so many starts have failed.
 func (r *rig) failuresAre(n int) {
 	r.t.Helper()

@@ -1,7 +1,5 @@
 package master
 
-import "golang.org/x/sys/unix"
-
 // leaveIdle ends a pool that has been quiet long enough, unless somebody
 // knocks at this very moment: what comes later finds the socket with systemd,
 // which starts us again.
@@ -130,6 +128,6 @@ func (l *loop) abandon() {
 		}
 	}
 	for _, from := range l.listeners {
-		unix.EpollCtl(l.poll.fd, unix.EPOLL_CTL_DEL, from.FD, nil)
+		l.mute(from)
 	}
 }

@@ -34,6 +34,10 @@ func (l *loop) timeout() time.Duration {
 		soonest(l.busyUntil)
 	}
 	soonest(l.acceptAgain)
+	soonest(l.listenAt)
+	if d := l.hopelessIn(); d > 0 {
+		soonest(l.now + d) // then there is room, for refusals
+	}
 	soonest(l.decideAt)
 	soonest(l.stopAt)
 	soonest(l.resumeAt)
@@ -59,6 +63,9 @@ func (l *loop) expire() {
 	l.expireWorkers()
 	if l.acceptAgain != 0 && l.acceptAgain <= l.now {
 		l.acceptAgain = 0
+	}
+	if l.listenAt != 0 && l.listenAt <= l.now {
+		l.tryBroken()
 	}
 	if l.stopAt != 0 && l.stopAt <= l.now {
 		l.harden()
