@@ -28,6 +28,15 @@ func soak() int {
 	return max(n, 1)
 }
 
+// exchangeWithin is how long one request may take. Where hundreds of processes
+// compete, a worker that replaces another takes half a minute to start.
+const exchangeWithin = 5 * time.Minute
+
+// soaking are the flags of a pool whose workers are killed: a fixed number, and a
+// queue whose deadline is not what is tested.
+var soaking = []string{"--set", "Pool.MaxWorkers=8", "--set", "Pool.MinWorkers=8", "--set", "Pool.MinIdle=8", "--set", "Pool.MaxIdle=8",
+	"--set", "Queue.TimeoutSec=" + exchangeWithin.String()}
+
 // A traffic is what clients send until stop, and what became of each request.
 type traffic struct {
 	addr string
@@ -83,7 +92,7 @@ func exchange(addr, key string) (string, error) {
 
 // exchangeOn makes one request on c and returns all that comes.
 func exchangeOn(c net.Conn, key string) (string, error) {
-	c.SetDeadline(time.Now().Add(60 * time.Second))
+	c.SetDeadline(time.Now().Add(exchangeWithin))
 	b, err := scgi.AppendHeader(nil, []scgi.Var{{Name: "CONTENT_LENGTH", Value: "0"}, {Name: "REQUEST_URI", Value: key}})
 	if err != nil {
 		return "", err
@@ -137,7 +146,7 @@ func (l *traffic) judge(t *testing.T, executed map[string]int) {
 
 func TestKillsUnderLoadLoseOnlyWhatAWorkerHadRead(t *testing.T) {
 	kills := 100 * soak()
-	s := startServer(t, "--set", "Pool.MaxWorkers=8", "--set", "Pool.MinWorkers=8", "--set", "Pool.MinIdle=8", "--set", "Pool.MaxIdle=8")
+	s := startServer(t, soaking...)
 	l := startTraffic(s.addr, 32)
 	killed := s.signalWorkers(kills, unix.SIGKILL)
 	executed := l.end(t, s.journal)
@@ -159,7 +168,7 @@ func TestKillsUnderLoadLoseOnlyWhatAWorkerHadRead(t *testing.T) {
 
 func TestTermsUnderLoadLoseNothing(t *testing.T) {
 	terms := 50 * soak()
-	s := startServer(t, "--set", "Pool.MaxWorkers=8", "--set", "Pool.MinWorkers=8", "--set", "Pool.MinIdle=8", "--set", "Pool.MaxIdle=8")
+	s := startServer(t, soaking...)
 	l := startTraffic(s.addr, 32)
 	sent := s.signalWorkers(terms, unix.SIGTERM)
 	executed := l.end(t, s.journal)
