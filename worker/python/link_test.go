@@ -54,6 +54,7 @@ func TestApplicationNames(t *testing.T) {
 		file + ":create('ab', n=2)":   "abab",
 		file + ":create('/a:b/c(1)')": "/a:b/c(1)", "app:make('/etc/x')": "/etc/x",
 		"app:make('a:b')": "a:b", "app:make('/', b=':/x.py')": "/:/x.py",
+		"mysite.wsgi": "Django's", "mysite.wsgi:application": "Django's", "beside.wsgi:named": "a file's", "beside.wsgi": "a file's",
 	} {
 		w := start(t, name)
 		if reply, _ := w.ask(get("hello")); body(reply) != want {
@@ -77,7 +78,10 @@ func TestApplicationThatCannotBeLoaded(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"no_such_module":           "ModuleNotFoundError: No module named 'no_such_module'",
+		"no_such_module":           "ModuleNotFoundError: No module named 'no_such_module' in /",
+		"mysite.none":              "No module named 'mysite.none' in /",
+		"none.wsgi:x":              "testdata or where Python looks, and no file none.wsgi",
+		"mysite.broken":            "ModuleNotFoundError: No module named 'not_installed'",
 		"app:missing":              "AttributeError: module 'app' has no attribute 'missing'",
 		"app:a b":                  "ValueError: 'a b' is not a name or a call",
 		dir + "/none.wsgi":         "FileNotFoundError",

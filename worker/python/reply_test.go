@@ -194,6 +194,23 @@ func TestLogIsPrintable(t *testing.T) {
 	w.wantLog(`A\nB /x\n\x1b[31mforged\xff: exception`)
 }
 
+// Nobody waits for the chunks of a reply that has no body.
+func TestAnEndlessReplyWithoutABodyEnds(t *testing.T) {
+	w := start(t, "app:application")
+	for tag, request := range map[string]string{
+		"head": get("endless", "HTTP_X_TAG", "head", "REQUEST_METHOD", "HEAD"),
+		"204":  get("endless", "HTTP_X_TAG", "204", "HTTP_X_STATUS", "204 No Content"),
+	} {
+		if reply, _ := w.ask(request); !strings.HasPrefix(reply, "Status: 20") || body(reply) != "" {
+			t.Errorf("%s: %q", tag, reply)
+		}
+		if reply, _ := w.ask(get("closed", "HTTP_X_TAG", tag)); body(reply) != "1" {
+			t.Errorf("%s: close was called %s times", tag, body(reply))
+		}
+	}
+	w.silent()
+}
+
 func TestCloseIsCalledOnce(t *testing.T) {
 	for _, args := range [][]string{{"app:application"}, {"app:application", "--validate"}} {
 		w := start(t, args...)

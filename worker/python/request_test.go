@@ -215,6 +215,21 @@ func TestInput(t *testing.T) {
 	w.silent()
 }
 
+// Bytes behind a body that came in parts are received too: the end of a connection
+// that holds some is a reset, and a client that is slow to read gets that for the
+// end of its reply.
+func TestBytesBehindALongBodyDoNotCostTheReply(t *testing.T) {
+	w := start(t, "app:application")
+	r := w.open(false)
+	text := strings.Repeat("x", 150_000)
+	go io.WriteString(r.conn, post("echo", text)+"EXTRA\nEXTRA")
+	r.wait()
+	if got := body(r.read()); got != text {
+		t.Errorf("a reply of %d bytes", len(got))
+	}
+	w.silent()
+}
+
 func TestInputUnderValidator(t *testing.T) {
 	w := start(t, "app:application", "--validate")
 	for _, how := range []string{"read:2 readline readline:1 readlines", "lines", "readlines:2 lines"} {

@@ -94,7 +94,7 @@ class Input:
     are small. A body that the client closes early raises ShortBody.
     """
 
-    __slots__ = ("conn", "patience", "ahead", "buf", "pos", "left", "ended", "surplus", "spool", "spooled", "lost")
+    __slots__ = ("conn", "patience", "ahead", "buf", "pos", "left", "body", "ended", "surplus", "spool", "spooled", "lost")
 
     def __init__(self, conn, patience, ahead):
         self.conn = conn
@@ -103,6 +103,7 @@ class Input:
         self.buf = b""  # received and not yet read: buf[pos:]
         self.pos = 0
         self.left = 0  # bytes of the body still to be received
+        self.body = False  # there is one
         self.ended = False  # the client has closed its side
         self.surplus = False  # bytes followed the body
         self.spool = None  # body received while a reply was being sent
@@ -178,12 +179,23 @@ class Input:
             self.buf = self.buf[: self.pos + length]
             have = length
         self.left = length - have
+        self.body = length > 0
 
     def unread(self):
-        """How many bytes may be on their way that nobody has received."""
+        """How many bytes may be on their way that nobody has received. Some web
+        servers send more of a body than they said."""
         if self.ended:
             return 0
-        return sys.maxsize if self.surplus else self.left
+        if self.surplus or self.body and not self.left and self.knocks():
+            return sys.maxsize
+        return self.left
+
+    def knocks(self):
+        """Says whether there is anything to be received."""
+        try:
+            return bool(self.conn.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:
+            return False
 
     def fill(self, size):
         """Puts at least a byte into an empty buffer; False at the end."""
@@ -731,8 +743,8 @@ class Reply:
         for chunk in result:
             if chunk:
                 self.put(chunk, len(chunk) if single else None)
-                if self.cut:
-                    break
+                if self.cut or self.bodiless:
+                    break  # the reply is complete: an endless one would hold the worker for nobody
         if not self.begun:
             self.put(b"", 0)
 
@@ -1113,7 +1125,7 @@ def load(name):
         del sys.path[0]  # our own directory is nobody's library
     sys.path.insert(0, directory)
     where, what = split_name(name)
-    module = load_file(where) if is_file(where) else importlib.import_module(where)
+    module = load_file(where) if is_file(where) else load_module(where)
     app = find(module, what)
     if not callable(app):
         raise TypeError("%s is %s, not callable" % (name, type(app).__name__))
@@ -1121,7 +1133,9 @@ def load(name):
 
 
 def is_file(where):
-    return "/" in where or where.endswith((".wsgi", ".py"))
+    """Says whether a name is a file's. One that ends in .wsgi may be a module's as
+    well, such as mysite.wsgi, which Django makes."""
+    return "/" in where or where.endswith(".py") or where.endswith(".wsgi") and os.path.isfile(where)
 
 
 _call = re.compile(r"(.+?):([\w.]+\(.*\))", re.DOTALL)
@@ -1137,6 +1151,18 @@ def split_name(name):
         if not colon or "/" in what:
             where, what = name, ""
     return where, what or "application"
+
+
+def load_module(name):
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if not (name + ".").startswith("%s." % error.name):
+            raise  # it is there, and lacks something itself
+        text = "%s in %s or where Python looks" % (error, os.getcwd())
+        if name.endswith(".wsgi"):
+            text += ", and no file %s" % name
+        raise ModuleNotFoundError(text, name=error.name) from None
 
 
 def load_file(path):

@@ -327,3 +327,12 @@ def do_file(env, start):
 
         wrapped.close = noting
     return wrapped
+
+
+def do_endless(env, start):
+    start(env.get("HTTP_X_STATUS", "200 OK"), [TEXT])
+    try:
+        while True:
+            yield b"more\n"
+    finally:
+        closed.append(env.get("HTTP_X_TAG"))
