@@ -31,7 +31,7 @@ import (
 const beAttacker = "TEST_BE_ATTACKER"
 
 // A damage is what attackers did.
-type damage struct{ Halves, Garbage, Bodies, Bytes, Readers int64 }
+type damage struct{ Halves, Garbage, Bodies, Bytes, Readers, Asked int64 }
 
 func (d *damage) add(more damage) {
 	d.Halves += more.Halves
@@ -39,6 +39,7 @@ func (d *damage) add(more damage) {
 	d.Bodies += more.Bodies
 	d.Bytes += more.Bytes
 	d.Readers += more.Readers
+	d.Asked += more.Asked
 }
 
 // attack does everything at once that the control socket must bear.
@@ -47,7 +48,7 @@ func attack(socket string) {
 	var mu sync.Mutex
 	var sum damage
 	var all sync.WaitGroup
-	for i, way := range []func(string, *atomic.Bool) damage{readers, halves, garbage, bodies, bodies} {
+	for i, way := range []func(string, *atomic.Bool) damage{readers, halves, garbage, bodies, bodies, askers} {
 		all.Add(1)
 		go func() {
 			defer all.Done()
@@ -150,6 +151,25 @@ func bodies(socket string, over *atomic.Bool) (d damage) {
 			}
 		}
 		d.Bodies++
+		conn.Close()
+	}
+}
+
+// askers ask again and again on one connection, without waiting for the answers.
+func askers(socket string, over *atomic.Bool) (d damage) {
+	const request = "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n"
+	for {
+		conn := connect(socket, over)
+		if conn == nil {
+			return d
+		}
+		go io.Copy(io.Discard, conn)
+		for !over.Load() {
+			n, err := io.WriteString(conn, strings.Repeat(request, 100))
+			if d.Asked += int64(n / len(request)); err != nil {
+				break
+			}
+		}
 		conn.Close()
 	}
 }
@@ -321,9 +341,9 @@ func TestAnAttackOnTheControlSocketDelaysNoRequest(t *testing.T) {
 		time.Sleep(time.Second)
 		did.add(end())
 	}
-	t.Logf("the attack: %d half requests, %d of garbage, %d bodies of 1 GiB of which %d MiB were taken, %d readers who did not read",
-		did.Halves, did.Garbage, did.Bodies, did.Bytes>>20, did.Readers)
-	if did.Bodies == 0 || did.Readers == 0 {
+	t.Logf("the attack: %d half requests, %d of garbage, %d bodies of 1 GiB of which %d MiB were taken, %d readers who did not read, %d requests on few connections",
+		did.Halves, did.Garbage, did.Bodies, did.Bytes>>20, did.Readers, did.Asked)
+	if did.Bodies == 0 || did.Readers == 0 || did.Asked == 0 {
 		t.Errorf("the attack was none: %+v", did)
 	}
 	after := s.peak()

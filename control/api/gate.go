@@ -35,7 +35,7 @@ type gate struct {
 	conns   map[*conn]struct{}
 	byUser  map[uint32]int
 	byLevel [control.LevelChange + 1]int // uid 0 not counted
-	paces   paces
+	paces   [control.LevelChange]paces // by level: who knows only the name keeps out no reader
 	closing bool
 
 	batch int // accepted since began; Accept's
@@ -118,7 +118,7 @@ func (g *gate) admit(u *net.UnixConn) *conn {
 	}
 	c := &conn{UnixConn: u, gate: g, caller: who, level: g.access.Level(who)}
 	g.mu.Lock()
-	room := g.room(c) && (c.level == control.LevelChange || g.paces.take(who.UID, time.Now()))
+	room := g.room(c) && g.inPace(c)
 	if room {
 		g.count(c, 1)
 		g.conns[c] = struct{}{}
@@ -129,6 +129,12 @@ func (g *gate) admit(u *net.UnixConn) *conn {
 		return nil
 	}
 	return c
+}
+
+// inPace says whether c's caller may ask once more at this time, and counts it.
+// The caller of inPace holds g.mu.
+func (g *gate) inPace(c *conn) bool {
+	return c.level == control.LevelChange || g.paces[c.level].take(c.caller.UID, time.Now())
 }
 
 // room says whether there is room for c.
@@ -196,12 +202,22 @@ func (c *conn) Close() error {
 	return c.UnixConn.Close()
 }
 
-// begin marks that c has had a whole request. Once the gate closes, it says no.
-func (c *conn) begin() bool {
-	c.gate.mu.Lock()
-	defer c.gate.mu.Unlock()
+// begin says whether a request on c may be answered, and marks that it has had a
+// whole one. The first was let in with the connection; each that follows on it
+// is one more in its caller's pace.
+func (c *conn) begin() error {
+	g := c.gate
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	first := !c.asked
 	c.asked = true
-	return !c.gate.closing
+	switch {
+	case g.closing:
+		return control.Errorf(control.CodeOver, "the control socket is closing")
+	case !first && !g.inPace(c):
+		return control.Errorf(control.CodeBusy, "too many requests to the control socket in a second").WithHint("try again")
+	}
+	return nil
 }
 
 // closeNew lets no more in and cuts connections that have not had a whole

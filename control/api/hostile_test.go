@@ -196,6 +196,67 @@ func TestFloodOfOneUser(t *testing.T) {
 	}
 }
 
+// Asking again on the same connection is asking again: only who may change the
+// pool may do so as fast as they like.
+func TestRequestsOnOneConnectionKeepTheirPace(t *testing.T) {
+	noLeft(t)
+	const tries = 3 * userBurst
+	for level, access := range map[string]control.Access{
+		"name": {OwnUID: ownUID, Group: -1, ReadGroup: -1}, "read": {OwnUID: otherUID, Group: -1, ReadGroup: -1},
+		"change": {OwnUID: otherUID, OwnFull: true, Group: -1, ReadGroup: -1},
+	} {
+		s := serve(t, access, func(*net.UnixConn) (control.Caller, error) { return control.Caller{UID: otherUID}, nil })
+		c := s.dial()
+		go io.WriteString(c, strings.Repeat("GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n", tries))
+		answered, last := 0, 0
+		for in := bufio.NewReader(c); ; {
+			r, err := http.ReadResponse(in, nil)
+			if err != nil {
+				break
+			}
+			_, _ = io.Copy(io.Discard, r.Body)
+			if last = r.StatusCode; last == http.StatusOK {
+				answered++
+			}
+			if answered == tries || r.Close {
+				break
+			}
+		}
+		switch {
+		case level == "change" && answered != tries:
+			t.Errorf("%s: %d of %d answered", level, answered, tries)
+		case level != "change" && (last != http.StatusServiceUnavailable || answered > userBurst+5*userRate || answered < userBurst):
+			t.Errorf("%s: %d of %d answered, then status %d", level, answered, tries, last)
+		}
+	}
+}
+
+// Who knows no more than the name keeps out nobody who may read, with however
+// many user ids.
+func TestUsersWhoKnowTheNameKeepOutNoReader(t *testing.T) {
+	noLeft(t)
+	var uid atomic.Uint32
+	uid.Store(1000)
+	s := serve(t, control.Access{OwnUID: ownUID, Group: -1, ReadGroup: -1}, func(*net.UnixConn) (control.Caller, error) {
+		return control.Caller{UID: uid.Load()}, nil
+	})
+	refused := false
+	for range 10 * othersBurst {
+		uid.Add(1)
+		if r, _ := s.say(get("/v1/status")); r.StatusCode == http.StatusServiceUnavailable {
+			refused = true
+			break
+		}
+	}
+	if !refused {
+		t.Error("the flood was none")
+	}
+	uid.Store(ownUID)
+	if r, body := s.say(get("/v1/status")); r.StatusCode != http.StatusOK {
+		t.Errorf("a reader got %d: %s", r.StatusCode, body)
+	}
+}
+
 // TestFloodOfManyUsers gives each connection a user of its own, as somebody
 // with a range of subordinate ids can: each kind of caller leaves room for
 // those who may do more, and root always comes in.

@@ -2,14 +2,16 @@ package api
 
 import "time"
 
-// Bounds on connections in a time. The places that a gate gives out bound how
-// many there are, not how fast they come and go: a caller who connects, sends
-// garbage and leaves, as fast as it can, would keep the master's threads busy
-// and requests of the pool waiting for them. Those who may change something
+// Bounds on connections, and on requests that follow the first one on them, in a
+// time. The places that a gate gives out bound how many connections there are,
+// not how fast they come and go, nor how much is asked on them: a caller who
+// connects, sends garbage and leaves, or one request after the other, as fast as
+// it can, would keep the master's threads busy and requests of the pool waiting
+// for them. Those who may change something
 // could stop the pool as well, and are not held back.
 const (
 	userRate, userBurst     = 50, 200  // let in, of one user, a second and at once
-	othersRate, othersBurst = 200, 400 // of all users
+	othersRate, othersBurst = 200, 400 // of all users of a level
 
 	// Turning away is cheap, but not free, and what waits in the backlog shall
 	// not keep those behind it: so many, then what is left of a moment is for
@@ -32,8 +34,7 @@ func (p *pace) refill(now time.Time, rate, burst float64) float64 {
 	return min(p.left+now.Sub(p.at).Seconds()*rate, burst)
 }
 
-// paces are those of callers who may not change anything. A gate's mutex
-// guards them.
+// paces are those of the callers of one level. A gate's mutex guards them.
 type paces struct {
 	all   pace
 	users map[uint32]*pace // those that are not at rest

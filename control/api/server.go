@@ -180,11 +180,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c := &call{w: w, r: r, out: http.NewResponseController(w), who: conn.caller, has: conn.level}
 	c.boundBody()
-	var err error
-	if conn.begin() {
-		err = s.route(c)
+	err := conn.begin()
+	if err != nil {
+		w.Header().Set("Connection", "close")
 	} else {
-		err = control.Errorf(control.CodeOver, "the control socket is closing")
+		err = s.route(c)
 	}
 	if err != nil {
 		c.fail(err)
