@@ -12,6 +12,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -258,13 +259,34 @@ func readAll(r io.Reader) ([]byte, error) {
 	return b, err
 }
 
-// dial connects. connect(2) on a Unix socket whose backlog is full says EAGAIN
-// at once; that passes.
+// errNoSocket: what is at the path is something else.
+var errNoSocket = errors.New("it is no socket")
+
+// dial connects to the socket at the path, and follows no link there: the
+// directory belongs to the pool's user, and an application that had one to the
+// socket of another pool would have root steer that. connect(2) on a Unix socket
+// whose backlog is full says EAGAIN at once; that passes.
 func (c *Client) dial(ctx context.Context) (*net.UnixConn, error) {
+	fd, err := unix.Open(c.socket, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: c.socket, Err: err}
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, os.NewSyscallError("fstat", err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return nil, errNoSocket
+	}
+	return c.connect(ctx, "/proc/self/fd/"+strconv.Itoa(fd))
+}
+
+func (c *Client) connect(ctx context.Context, path string) (*net.UnixConn, error) {
 	const patience = 2 * time.Second
 	began, pause := time.Now(), 5*time.Millisecond
 	for {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", c.socket)
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
 		if err == nil {
 			return conn.(*net.UnixConn), nil
 		}
@@ -304,6 +326,8 @@ func (c *Client) explain(ctx context.Context, err error) error {
 		return context.Canceled
 	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded):
 		return control.Errorf(control.CodeTimeout, "%s has not answered within the time limit", c.socket)
+	case errors.Is(err, errNoSocket):
+		return control.Errorf(control.CodeProtocol, "%s is no socket", c.socket)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
 		return control.Errorf(control.CodeNotRunning, "nothing is running: %s does not exist", c.socket).
 			WithHint("is scgid running?")

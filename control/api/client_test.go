@@ -61,11 +61,18 @@ func TestClientTellsWhoAnswersWrongly(t *testing.T) {
 	if err := os.WriteFile(dir+"/file", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// The application of one pool would have root steer another.
+	other := serve(t, me(), nil)
+	if err := os.Symlink(other.socket, dir+"/link"); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name   string
 		client *Client
 		code   string
 	}{
+		{"a link", NewClient(dir + "/link"), control.CodeProtocol},
+		{"a file", NewClient(dir + "/file"), control.CodeProtocol},
 		{"nothing there", NewClient(dir + "/none"), control.CodeNotRunning},
 		{"no directory", NewClient(dir + "/none/sock"), control.CodeNotRunning},
 		{"stale", NewClient(dir + "/stale"), control.CodeNotRunning},
