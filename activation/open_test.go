@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -303,4 +304,25 @@ func TestOpenKeepsDescriptorsWhenTheyRunOut(t *testing.T) {
 	if failed < 3 {
 		t.Errorf("ran out %d times, want one for each descriptor Open uses", failed)
 	}
+}
+
+// Whoever may read the directory can hold its lock: that delays a start, and does
+// not prevent it.
+func TestALockThatSomebodyHoldsDelaysOnly(t *testing.T) {
+	defer func(d time.Duration) { lockWait = d }(lockWait)
+	lockWait = 50 * time.Millisecond
+	dir := t.TempDir()
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Flock(fd, unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(dir+"/s", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
 }

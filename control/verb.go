@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 )
@@ -216,7 +217,7 @@ func (a *Arg) parse(value json.RawMessage) (any, error) {
 		if json.Unmarshal(value, &f) != nil || f < 0 || f > 86400 {
 			return nil, bad("a number of seconds from 0 to 86400")
 		}
-		return time.Duration(f * float64(time.Second)), nil
+		return time.Duration(math.Ceil(f * float64(time.Second))), nil // 0 means something else
 	default:
 		var s string
 		if json.Unmarshal(value, &s) != nil || len(s) > 256 {

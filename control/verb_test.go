@@ -59,6 +59,7 @@ func TestParseChecksEachArgument(t *testing.T) {
 		{"scale", `{"reset":1}`, nil, "cannot change the limits: reset: must be true or false"},
 		{"pause", `{"limit":1.5}`, Args{"limit": 1500 * time.Millisecond}, ""},
 		{"pause", `{"limit":86400}`, Args{"limit": 24 * time.Hour}, ""},
+		{"pause", `{"limit":1e-12}`, Args{"limit": time.Nanosecond}, ""}, // 0 is none
 		{"pause", `{"limit":86400.1}`, nil, "cannot pause the intake: limit: must be a number of seconds from 0 to 86400"},
 		{"pause", `{"limit":"1s"}`, nil, "cannot pause the intake: limit: must be a number of seconds from 0 to 86400"},
 		{"kill", `{"worker":18446744073709551615}`, Args{"worker": uint64(1<<64 - 1)}, ""},

@@ -13,7 +13,7 @@ import (
 func (l *loop) status() control.Status {
 	s := control.Status{
 		Name: l.set.Name, State: l.state(), PID: l.set.PID, Version: l.set.Version, Build: l.set.Build, Since: l.since(), Generation: l.current.number,
-		Limits: l.set.Limits, Scaled: l.set.Limits != l.configured,
+		Limits: l.set.Limits, Scaled: l.isScaled(),
 		Workers: control.WorkerCounts{
 			Total: l.alive(), Starting: l.in[starting], Idle: l.idle.len, Busy: l.busy(),
 			Retiring: l.in[leaving] + l.in[retiring] + l.in[killed] + l.in[gone],

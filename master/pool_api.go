@@ -100,13 +100,17 @@ func (m *Master) Requests(ctx context.Context) ([]control.Request, error) {
 func (m *Master) Config(ctx context.Context) ([]control.Setting, error) {
 	return ask(ctx, m, func(l *loop) ([]control.Setting, error) {
 		all := l.listening(slices.Clone(l.set.Effective))
-		now := map[string][2]int{
-			"MinWorkers": {l.set.Limits.MinWorkers, l.configured.MinWorkers}, "MaxWorkers": {l.set.Limits.MaxWorkers, l.configured.MaxWorkers},
-			"MinIdle": {l.set.Limits.MinIdle, l.configured.MinIdle}, "MaxIdle": {l.set.Limits.MaxIdle, l.configured.MaxIdle},
+		set, configured, by := l.set.Limits, l.configured, l.scaled
+		now := map[string]struct {
+			set, configured int
+			by              *int
+		}{
+			"MinWorkers": {set.MinWorkers, configured.MinWorkers, by.MinWorkers}, "MaxWorkers": {set.MaxWorkers, configured.MaxWorkers, by.MaxWorkers},
+			"MinIdle": {set.MinIdle, configured.MinIdle, by.MinIdle}, "MaxIdle": {set.MaxIdle, configured.MaxIdle, by.MaxIdle},
 		}
 		for i, s := range all {
-			if v, ok := now[s.Key]; ok && s.Section == "Pool" && v[0] != v[1] {
-				all[i].Value, all[i].Origin = fmt.Sprint(v[0]), "set at run time"
+			if v, ok := now[s.Key]; ok && s.Section == "Pool" && (v.by != nil || v.set != v.configured) {
+				all[i].Value, all[i].Origin = fmt.Sprint(v.set), "set at run time"
 			}
 		}
 		return all, nil

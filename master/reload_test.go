@@ -473,6 +473,20 @@ func TestScaledLimitsOutliveAReload(t *testing.T) {
 	if s := r.now(); s.Scaled || s.Limits.MaxWorkers != 5 {
 		t.Errorf("%+v", s.Limits)
 	}
+	// A limit that is set to what it is stays when the file changes, and is
+	// shown as set from the beginning.
+	five := 5
+	if _, err := r.Scale(context.Background(), control.Change{MaxWorkers: &five}); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.now(); !s.Scaled {
+		t.Errorf("set to %+v, and not shown as set", s.Limits)
+	}
+	a.say("plain", func(s *Settings) { s.Limits = control.Limits{MinWorkers: 2, MaxWorkers: 9, MaxIdle: 5} })
+	r.reload()
+	if s := r.now(); !s.Scaled || s.Limits.MaxWorkers != 5 {
+		t.Errorf("%v, %+v", s.Scaled, s.Limits)
+	}
 }
 
 func TestABrokenApplicationIsFoundMendedWhenItsReleaseIsSwitched(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 
 // scale changes the limits until the master ends.
 func (l *loop) scale(c control.Change) (control.Limits, error) {
-	base, scaled := l.set.Limits, l.scaled
+	base, scaled, was := l.set.Limits, l.scaled, l.isScaled()
 	if c.Reset {
 		base, scaled = l.configured, control.Change{}
 	}
@@ -20,7 +20,7 @@ func (l *loop) scale(c control.Change) (control.Limits, error) {
 		return control.Limits{}, control.Errorf(control.CodeInvalid, "cannot change the limits: %v", err)
 	}
 	l.scaled = scaled.Over(c)
-	if limits == l.set.Limits {
+	if limits == l.set.Limits && l.isScaled() == was {
 		return limits, nil
 	}
 	l.log.info("limits changed", "min", limits.MinWorkers, "max", limits.MaxWorkers, "min_idle", limits.MinIdle, "max_idle", limits.MaxIdle)
@@ -30,6 +30,10 @@ func (l *loop) scale(c control.Change) (control.Limits, error) {
 	l.emit(control.Event{Kind: control.EventLimits, Limits: &limits})
 	return limits, nil
 }
+
+// isScaled says whether a limit was set at run time, be it to what it was: such
+// a one is kept when the configuration changes.
+func (l *loop) isScaled() bool { return l.scaled != control.Change{} }
 
 // pause stops the intake. What comes waits in the kernel's backlog.
 func (l *loop) pause(limit time.Duration) error {

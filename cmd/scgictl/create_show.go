@@ -131,6 +131,10 @@ func (p *plan) advise() {
 	if !p.hasUnits() {
 		p.notes = append(p.notes, "scgid's units are not installed here")
 	}
+	if len(p.loaded.Worker.Environment) > 0 && p.user == sharedUser {
+		p.notes = append(p.notes, "the applications of all pools can read the Environment= of this one, which shares user and group scgid; "+
+			"one that holds a secret wants a user of its own")
+	}
 	for _, addr := range p.addresses() {
 		if to, err := netip.ParseAddrPort(addr); err == nil && !to.Addr().IsLoopback() {
 			p.notes = append(p.notes, "whoever reaches "+addr+" may send requests: SCGI has neither passwords nor encryption")

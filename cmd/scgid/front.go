@@ -29,7 +29,8 @@ func openFront(addr string, to *activation.Socket, log logger) (*http.Server, er
 		IdleTimeout:       60 * time.Second,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		Handler: &httputil.ReverseProxy{
-			Rewrite:       func(*httputil.ProxyRequest) {},
+			// Else it leaves out of a query what it does not understand.
+			Rewrite:       func(r *httputil.ProxyRequest) { r.Out.URL.RawQuery = r.In.URL.RawQuery },
 			Transport:     transport,
 			FlushInterval: -1,
 			ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {

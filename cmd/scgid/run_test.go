@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/scgid/scgid/activation"
+	"github.com/scgid/scgid/worker/scgi"
 	"golang.org/x/sys/unix"
 )
 
@@ -55,6 +58,52 @@ func TestTheHTTPFrontServesThePool(t *testing.T) {
 	}
 	if served, _, _ := s.counted(); served != 3 {
 		t.Errorf("the pool served %d", served)
+	}
+}
+
+// What net/http does not understand of a query the application may.
+func TestTheHTTPFrontPassesQueriesOnAsTheyAre(t *testing.T) {
+	to, err := activation.Open(filepath.Join(t.TempDir(), "s"), activation.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	if err := unix.SetNonblock(to.FD(), false); err != nil {
+		t.Fatal(err)
+	}
+	log := &logBuffer{}
+	front, err := openFront("127.0.0.1:0", to, logger{Logger: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer front.Close()
+	client := &http.Client{Timeout: 30 * time.Second}
+	for _, query := range []string{"x=1;y=2", "x=%zz&y", "a=b&c", ""} {
+		got := make(chan string, 1)
+		go func() {
+			fd, _, err := unix.Accept4(to.FD(), unix.SOCK_CLOEXEC)
+			if err != nil {
+				got <- err.Error()
+				return
+			}
+			f := os.NewFile(uintptr(fd), "request")
+			defer f.Close()
+			r, err := scgi.ReadRequest(bufio.NewReader(f), 1<<16)
+			if err != nil {
+				got <- err.Error()
+				return
+			}
+			_, _ = io.WriteString(f, "Status: 204 No Content\r\n\r\n")
+			got <- r.Header.Get("QUERY_STRING")
+		}()
+		resp, err := client.Get(frontAt.FindStringSubmatch(log.String())[1] + "c?" + query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if text := <-got; text != query {
+			t.Errorf("QUERY_STRING is %q, want %q", text, query)
+		}
 	}
 }
 

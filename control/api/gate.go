@@ -35,7 +35,7 @@ type gate struct {
 	conns   map[*conn]struct{}
 	byUser  map[uint32]int
 	byLevel [control.LevelChange + 1]int // uid 0 not counted
-	paces   [control.LevelChange]paces // by level: who knows only the name keeps out no reader
+	paces   [control.LevelChange]paces   // by level: who knows only the name keeps out no reader
 	closing bool
 
 	batch int // accepted since began; Accept's

@@ -330,7 +330,7 @@ func TestErrorsOfAllFilesComeInReadingOrder(t *testing.T) {
 	wantErr(t, err, etc+"/app.conf: [Worker] ExecStart= is missing\n"+
 		etc+"/app.conf:2:1: unknown key MaxWorker= in [Pool]; did you mean MaxWorkers=?\n"+
 		etc+"/app.conf:3:12: MinWorkers (9) is greater than MaxWorkers (8)\n"+
-		lib+"/app.conf.d/1.conf:3:12: ListenMode=888: must be an octal mode from 0000 to 0777\n"+
+		lib+"/app.conf.d/1.conf:3:12: ListenMode=888: must be an octal mode from 0001 to 0777\n"+
 		"--set Pool.MinWorker=3: unknown key MinWorker= in [Pool]; did you mean MinWorkers=?")
 	var errs Errors
 	if !errors.As(err, &errs) || len(errs) != 5 || errs[2].Line != 3 {

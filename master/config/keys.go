@@ -114,8 +114,8 @@ var keys = []Key{
 		"Scheduling priority of the workers. A value below the master's own needs privileges.",
 		number(func(c *Config) *int { return &c.Worker.Nice }, -20, 19)},
 	{"Worker", "OOMScoreAdjust", "100",
-		"The workers' oom_score_adj: it is the value itself, not added to the master's. While it is above the master's, " +
-			"the kernel, when out of memory, ends a worker rather than the master. A value below the master's own needs privileges.",
+		"The workers' oom_score_adj: it is the value itself, not added to the master's. It has to be above the master's, " +
+			"so that the kernel, when out of memory, ends a worker rather than the master; where it is not, the workers get 100 more than the master.",
 		number(func(c *Config) *int { return &c.Worker.OOMScoreAdjust }, -1000, 1000)},
 	{"Worker", "MemoryMax", "infinity",
 		"How much memory a worker and its children may use together. Beyond it the kernel ends that worker, with its children, " +

@@ -124,10 +124,10 @@ func boolean(p func(*Config) *bool) kind {
 }
 
 func mode(p func(*Config) *os.FileMode) kind {
-	k := kind{Type: "mode", Allowed: "an octal mode from 0000 to 0777"}
+	k := kind{Type: "mode", Allowed: "an octal mode from 0001 to 0777"}
 	k.set = func(c *Config, v string) error {
 		n, err := strconv.ParseUint(v, 8, 32)
-		if v != "" && (err != nil || n > 0o777) {
+		if v != "" && (err != nil || n == 0 || n > 0o777) {
 			return k.notAllowed()
 		}
 		*p(c) = os.FileMode(n)

@@ -16,7 +16,12 @@ func probe(p func(*Config) *string) kind {
 		*p(c) = v
 		return nil
 	}
-	k.text = func(c *Config) []string { return plainText(*p(c)) }
+	k.text = func(c *Config) []string {
+		if *p(c) == "" {
+			return nil
+		}
+		return []string{*p(c)} // a % is a URI's there
+	}
 	return k
 }
 

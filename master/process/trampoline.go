@@ -3,6 +3,7 @@ package process
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -36,6 +37,9 @@ func Trampoline() {
 	if len(os.Args) < 6 || os.Args[0] != trampolineName {
 		return
 	}
+	// setpriority(2) is about a thread in Linux: it has to be the one that
+	// executes.
+	runtime.LockOSThread()
 	if os.Args[1] == "true" {
 		// 0 is whoever writes, see cgroups(7). It may take a while.
 		if _, err := unix.Write(entryFD, []byte("0")); err != nil {
