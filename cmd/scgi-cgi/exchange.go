@@ -23,6 +23,10 @@ const maxHeader = 1 << 20
 // its output before the client, which has the whole reply, is told of the end.
 const afterEnd = 5
 
+// maxSurplus bounds what a program may write after the end of its reply, in
+// bytes. Beyond it there is nobody who reads, and the program gets SIGPIPE.
+const maxSurplus = 64 << 10
+
 // An exchange is one request and its reply.
 type exchange struct {
 	server *server
@@ -32,6 +36,10 @@ type exchange struct {
 	site   string // for a Location; "" leaves it as it is
 	script script
 	prog   *program
+
+	watched   func()        // ends watching the client
+	completed bool          // the client has all there is of the reply; a HEAD's has it before the program's end
+	surplus   chan struct{} // closed when what followed the reply has ended; nil if nobody looks for that
 
 	left  atomic.Bool             // the client has gone
 	cut   atomic.Pointer[refusal] // why the body did not come whole
@@ -79,26 +87,54 @@ func (x *exchange) answer() error {
 
 // run sees a started program through to its end.
 func (x *exchange) run(long *feeder) error {
-	fd, token, err := x.watchClient()
+	err := x.watchClient()
 	if err != nil {
 		x.prog.end()
 	} else {
 		x.prog.awaitBody(long)
+		x.noteFull(long)
 		err = x.relay()
 	}
-	// From here on the client's leaving is what it should do.
-	x.server.watch.remove(fd, token)
+	x.unwatch()
 	return x.finish(long, err)
+}
+
+// noteFull tells that the body cannot be kept for the program.
+func (x *exchange) noteFull(long *feeder) {
+	if long == nil {
+		return
+	}
+	if why := long.spool.whyFull(); why != nil {
+		x.server.log.Printf("request %d: no room to keep its body for the program: %v", x.conn.ID(), why)
+	}
 }
 
 // watchClient has the program ended when the client leaves: on a Unix socket
 // when it closes, on TCP when it resets. A half-close is no leaving.
-func (x *exchange) watchClient() (fd int, token uint64, err error) {
-	cerr := x.raw.Control(func(f uintptr) {
-		fd = int(f)
-		token, err = x.server.watch.add(fd, 0, x.leave)
+func (x *exchange) watchClient() (err error) {
+	cerr := x.raw.Control(func(fd uintptr) {
+		token, e := x.server.watch.add(int(fd), 0, x.leave)
+		x.watched, err = func() { x.server.watch.remove(int(fd), token) }, e
 	})
-	return fd, token, errors.Join(cerr, err)
+	return errors.Join(cerr, err)
+}
+
+// unwatch ends that. From here on the client's leaving is what it should do.
+func (x *exchange) unwatch() {
+	if x.watched != nil {
+		x.watched()
+		x.watched = nil
+	}
+}
+
+// complete is called right before the last of a reply is written whose end the
+// client can see, by its length or its status: nginx leaves at that very moment,
+// while the program may have more to do.
+func (x *exchange) complete() {
+	if !x.completed {
+		x.completed = true
+		x.unwatch()
+	}
 }
 
 // breakOff is called when a long body does not come whole, before awaitBody
@@ -128,23 +164,54 @@ func (x *exchange) relay() error {
 		return err
 	}
 	x.code = h.code
-	if noBody(x.method, h.code) {
-		if err := x.write(h.text); err != nil {
-			return nil
+	switch {
+	case neverBody(h.code):
+		x.complete()
+		x.write(h.text)
+	case x.method == http.MethodHead:
+		x.completed = true // but a client that leaves ends the program, which may write for ever
+		if x.write(h.text) == nil {
+			io.Copy(io.Discard, x.prog.stdout)
 		}
-		io.Copy(io.Discard, x.prog.stdout)
+		return nil
+	default:
+		err = x.relayBody(h, b[end:])
+	}
+	if x.completed && err == nil {
+		x.surplus = make(chan struct{})
+		go x.discard()
+	}
+	return err
+}
+
+// relayBody passes on the header and the body, of which begin has been read. No
+// more than the stated length goes to the client.
+func (x *exchange) relayBody(h head, begin []byte) error {
+	rest := int64(-1)
+	if h.length >= 0 {
+		begin = begin[:min(int64(len(begin)), h.length)]
+		if rest = h.length - int64(len(begin)); rest == 0 {
+			x.complete()
+		}
+	}
+	if x.write(append(h.text, begin...)) != nil {
 		return nil
 	}
-	if err := x.write(append(h.text, b[end:]...)); err != nil {
-		return nil
-	}
-	n, err := x.prog.stdout.moveTo(x.raw)
-	x.bytes = int64(len(b)-end) + n
+	n, err := x.prog.stdout.moveTo(x.raw, rest, x.complete)
+	x.bytes = int64(len(begin)) + n
 	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
-		x.leave()
+		x.gone()
 		return nil
 	}
 	return err
+}
+
+// discard takes what a program writes after its reply.
+func (x *exchange) discard() {
+	defer close(x.surplus)
+	if _, err := io.CopyN(io.Discard, x.prog.stdout, maxSurplus); err == nil {
+		x.prog.stdout.close()
+	}
 }
 
 // write writes to the client; an error means that it has left.
@@ -152,9 +219,15 @@ func (x *exchange) write(b []byte) error {
 	x.begun = true
 	_, err := x.conn.Write(b)
 	if err != nil {
-		x.leave()
+		x.gone()
 	}
 	return err
+}
+
+// gone is leave for a client that cannot be written to.
+func (x *exchange) gone() {
+	x.completed = false
+	x.leave()
 }
 
 // errNothing: the program's output ended before a header did.
@@ -195,8 +268,14 @@ func (x *exchange) finish(long *feeder, err error) error {
 		}
 		x.failed()
 	}
-	x.prog.stdout.close()
+	if x.surplus == nil {
+		x.prog.stdout.close()
+	}
 	x.awaitExit()
+	if x.surplus != nil {
+		<-x.surplus
+		x.prog.stdout.close()
+	}
 	if long != nil {
 		long.stop()
 	}
@@ -230,6 +309,8 @@ func (x *exchange) awaitExit() {
 func (x *exchange) verdict(status syscall.WaitStatus, ended bool, err error) error {
 	who := fmt.Sprintf("%s (pid %d)", show(x.script.path), x.prog.pid)
 	switch {
+	case x.left.Load() && x.completed:
+		return nil // it had all it came for
 	case x.left.Load():
 		return fmt.Errorf("the client left, so %s was told to end", who)
 	case x.cut.Load() != nil:

@@ -17,8 +17,9 @@ var errLongHead = errors.New("the header of its reply is longer than 64 KiB")
 
 // A head is the header of a reply as it goes to the web server.
 type head struct {
-	code int
-	text []byte // ends in an empty line
+	code   int
+	length int64  // of the body, as stated; -1 is not stated, or not to be believed
+	text   []byte // ends in an empty line
 }
 
 // headEnd returns where the body begins, or -1 when b holds no whole header.
@@ -60,7 +61,7 @@ func headEnd(b []byte, from int) int {
 // An empty header, a line without colon, a folded line (RFC 3875, 6.3), a NUL
 // or CR inside, two Status fields and a status below 200 are errors.
 func parseHead(b []byte, site string) (head, error) {
-	p := headParser{site: site, out: make([]byte, 0, len(b)+32)}
+	p := headParser{site: site, length: -1, out: make([]byte, 0, len(b)+32)}
 	for first := true; ; first = false {
 		var line []byte
 		line, b, _ = bytes.Cut(b, []byte("\n"))
@@ -82,6 +83,8 @@ type headParser struct {
 	code     int
 	text     string // that comes with the code
 	location string
+	length   int64 // -1 for none
+	lengths  int   // how many were stated
 }
 
 func (p *headParser) add(line []byte, first bool) (err error) {
@@ -104,6 +107,8 @@ func (p *headParser) add(line []byte, first bool) (err error) {
 		return p.addStatus(value)
 	case "connection", "keep-alive", "proxy-connection", "transfer-encoding":
 		return nil
+	case "content-length":
+		p.addLength(value)
 	case "location":
 		value = whole(p.site, value)
 		p.location = value
@@ -127,12 +132,22 @@ func (p *headParser) addStatus(value string) error {
 	return err
 }
 
+// addLength takes a Content-Length. One that is no number, and two, are the web
+// server's affair.
+func (p *headParser) addLength(value string) {
+	p.lengths++
+	n, err := strconv.ParseUint(value, 10, 62)
+	if p.length = int64(n); err != nil || p.lengths > 1 {
+		p.length = -1
+	}
+}
+
 func (p *headParser) end() (head, error) {
 	if p.code == 0 && len(p.out) == 0 {
 		return head{}, errors.New("its reply has no header")
 	}
 	if p.code == 0 && strings.HasPrefix(p.location, "/") {
-		return head{http.StatusFound, append(p.out, "\r\n"...)}, nil
+		return head{http.StatusFound, p.length, append(p.out, "\r\n"...)}, nil
 	}
 	if p.code == 0 {
 		p.code = http.StatusOK
@@ -150,7 +165,7 @@ func (p *headParser) end() (head, error) {
 		text = append(append(text, ' '), p.text...)
 	}
 	text = append(append(text, "\r\n"...), p.out...)
-	return head{p.code, append(text, "\r\n"...)}, nil
+	return head{p.code, p.length, append(text, "\r\n"...)}, nil
 }
 
 // parseStatus reads "404 Not Found", "404 " or "404". A reply that begins with
@@ -166,9 +181,9 @@ func parseStatus(s string) (code int, text string, err error) {
 	return code, strings.Trim(text, " \t"), nil
 }
 
-// noBody tells whether a reply has none, whatever the program wrote.
-func noBody(method string, code int) bool {
-	return method == http.MethodHead || code == http.StatusNoContent || code == http.StatusNotModified
+// neverBody tells whether a reply has none, whatever the program wrote.
+func neverBody(code int) bool {
+	return code == http.StatusNoContent || code == http.StatusNotModified
 }
 
 // plain is a reply of the worker's own.

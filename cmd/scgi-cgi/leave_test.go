@@ -144,6 +144,27 @@ func TestReplyWaitsForTheWholeBody(t *testing.T) {
 }
 
 // EPIPE while the reply is written.
+// Without room for the body, one who reads while it writes still gets through to a
+// program that does both, and the log says what is wrong.
+func TestWithoutRoomForTheBodyItFlowsThroughTheProgram(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
+	path := install(t, t.TempDir(), "cat.sh", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\nexec cat\n")
+	m := startWorker(t, path)
+	c, done := m.connect()
+	body := strings.Repeat("x", 2<<20)
+	go writeRequest(t, c, body)
+	text, err := io.ReadAll(c)
+	must(t, err)
+	if r := readReply(t, text); r.body != body {
+		t.Errorf("got %d bytes", len(r.body))
+	}
+	c.Close()
+	m.await(done)
+	if log := m.stderr.String(); strings.Count(log, "no room to keep its body for the program: open") != 1 {
+		t.Errorf("the log says %q", log)
+	}
+}
+
 func TestLeavingDuringReplyEndsProgram(t *testing.T) {
 	path := install(t, t.TempDir(), "yes.sh", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\necho $$ $$.\nexec yes\n")
 	m := startWorker(t, path)

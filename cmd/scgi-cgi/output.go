@@ -71,14 +71,23 @@ func (o *output) Read(b []byte) (int, error) {
 	}
 }
 
-// moveTo moves the rest to a socket as it comes. The bytes stay in the kernel.
-func (o *output) moveTo(socket syscall.RawConn) (total int64, err error) {
-	for o.left != 0 {
-		size := moveSize
+// moveTo moves the rest to a socket as it comes, or so many bytes of it; a
+// negative limit is none. It calls last before it moves the last of these. The
+// bytes stay in the kernel.
+func (o *output) moveTo(socket syscall.RawConn, limit int64, last func()) (total int64, err error) {
+	for o.left != 0 && total != limit {
+		size := int64(moveSize)
 		if o.left > 0 {
-			size = int(min(o.left, moveSize))
+			size = min(o.left, size)
 		}
-		n, err := o.move(socket, size)
+		if limit >= 0 {
+			size = min(limit-total, size)
+		}
+		n, err := o.move(socket, int(size), func(pipe uintptr) {
+			if limit >= 0 && int64(waiting(pipe)) >= limit-total {
+				last()
+			}
+		})
 		total += n
 		if o.left > 0 {
 			o.left -= n
@@ -94,15 +103,17 @@ func (o *output) moveTo(socket syscall.RawConn) (total int64, err error) {
 }
 
 // move waits until there is something to move, and moves it. n is 0 at the end
-// of file.
-func (o *output) move(socket syscall.RawConn, size int) (n int64, err error) {
+// of file. Before each try it calls before.
+func (o *output) move(socket syscall.RawConn, size int, before func(pipe uintptr)) (n int64, err error) {
 	rerr := o.raw.Read(func(pipe uintptr) bool {
 		werr := socket.Write(func(to uintptr) (done bool) {
+			before(pipe)
 			n, err = splice(pipe, to, size)
 			if err == unix.EAGAIN && waiting(pipe) > 0 {
 				// Now that there is something, EAGAIN is the socket's for sure.
 				// Waiting for room in it on a mere guess would be for ever:
 				// the poller reports edges.
+				before(pipe)
 				n, err = splice(pipe, to, size)
 				return err != unix.EAGAIN
 			}

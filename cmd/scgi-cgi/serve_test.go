@@ -280,6 +280,96 @@ func TestProgramMayWorkOnAfterItsReply(t *testing.T) {
 	}
 }
 
+// nginx leaves as soon as it has what was stated. The program may have more to do,
+// and its client was told that all went well.
+func TestProgramWorksOnWhenTheClientHasItsWholeReply(t *testing.T) {
+	for name, tt := range map[string]struct{ reply, more, body string }{
+		"length":         {"Content-Length: 2\\n\\nhi", "", "hi"},
+		"in parts":       {"Content-Length: 5\\n\\nhi", "you", "hiyou"},
+		"no body":        {"Status: 204\\n\\n", "", ""},
+		"bytes too many": {"Content-Length: 2\\n\\nhi you", " all\\n", "hi"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			release, note := fifo(t, "release"), filepath.Join(t.TempDir(), "note")
+			path := install(t, t.TempDir(), "after.sh", "#!/bin/sh\nprintf '"+tt.reply+"'\nsleep 0.05\nprintf '"+tt.more+"'\nread x <"+release+"\necho $x >"+note+"\n")
+			m := startWorker(t, path)
+			c, done := m.connect()
+			writeRequest(t, c, "")
+			var text []byte
+			for b := make([]byte, 100); len(tt.body) > 0 && !strings.HasSuffix(string(text), "\r\n\r\n"+tt.body) || !strings.Contains(string(text), "\r\n\r\n"); {
+				n, err := c.Read(b)
+				must(t, err)
+				text = append(text, b[:n]...)
+			}
+			c.Close()
+			m.tell(release, "done\n")
+			m.await(done)
+			if got, err := os.ReadFile(note); string(got) != "done\n" {
+				t.Errorf("the program was ended: %q, %v", got, err)
+			}
+			if _, body, _ := strings.Cut(string(text), "\r\n\r\n"); body != tt.body {
+				t.Errorf("got %q", text)
+			}
+			if log := m.stderr.String(); log != "" {
+				t.Errorf("the log says %s", log)
+			}
+		})
+	}
+}
+
+// Others wait for the end of the connection, and not for the program's.
+func TestAWholeReplyEndsBeforeItsProgram(t *testing.T) {
+	release := fifo(t, "release")
+	path := install(t, t.TempDir(), "after.sh", "#!/bin/sh\nprintf 'Content-Length: 2\\n\\nhi'\nread x <"+release+"\n")
+	m := startWorker(t, path)
+	c, done := m.connect()
+	writeRequest(t, c, "")
+	text, err := io.ReadAll(c)
+	must(t, err)
+	if r := readReply(t, text); r.body != "hi" {
+		t.Errorf("got %+v", r)
+	}
+	c.Close()
+	m.tell(release, "go\n")
+	m.await(done)
+}
+
+// A program that never stops writing is ended by the kernel.
+func TestAProgramThatWritesOnAndOnAfterItsReplyEnds(t *testing.T) {
+	path := install(t, t.TempDir(), "yes.sh", "#!/bin/sh\nprintf 'Content-Length: 2\\n\\nhi'\nexec yes\n")
+	m := startWorker(t, path)
+	c, done := m.connect()
+	writeRequest(t, c, "")
+	text, err := io.ReadAll(c)
+	must(t, err)
+	if r := readReply(t, text); r.body != "hi" {
+		t.Errorf("got %+v", r)
+	}
+	m.await(done)
+	if log := m.stderr.String(); !strings.Contains(log, "after it had replied") {
+		t.Errorf("the log says %q", log)
+	}
+}
+
+// Whoever asks for a header only has it all, and leaves: no line for the log.
+func TestLeavingAfterAHeadersReplyIsNoNews(t *testing.T) {
+	path := install(t, t.TempDir(), "long.sh", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nhi'\nexec sleep 100\n")
+	m := startWorker(t, path)
+	c, done := m.connect()
+	writeRequest(t, c, "", "REQUEST_METHOD=HEAD")
+	b := make([]byte, 1000)
+	n, err := c.Read(b)
+	must(t, err)
+	if !strings.HasSuffix(string(b[:n]), "\r\n\r\n") {
+		t.Errorf("got %q", b[:n])
+	}
+	c.Close()
+	m.await(done)
+	if log := m.stderr.String(); log != "" {
+		t.Errorf("the log says %s", log)
+	}
+}
+
 func TestSlotsRunAtOnce(t *testing.T) {
 	here, release := fifo(t, "here"), fifo(t, "release")
 	path := install(t, t.TempDir(), "meet.sh", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\necho here >"+here+"\nread x <"+release+"\necho $x\n")

@@ -20,16 +20,17 @@ type spool struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	memory  []byte
-	file    *os.File // nil until needed
-	noFile  error    // why there is none; then a writer waits for memory
-	head    int64    // offset in file of the next byte to read
-	tail    int64    // and of the next one to write
-	ended   bool     // no more will be written
-	dropped bool     // nobody reads: what is written is lost
+	file    *os.File      // nil until needed
+	noFile  error         // why there is none; then a writer waits for memory
+	full    chan struct{} // closed when it does
+	head    int64         // offset in file of the next byte to read
+	tail    int64         // and of the next one to write
+	ended   bool          // no more will be written
+	dropped bool          // nobody reads: what is written is lost
 }
 
 func newSpool() *spool {
-	s := new(spool)
+	s := &spool{full: make(chan struct{})}
 	s.changed.L = &s.mu
 	return s
 }
@@ -64,6 +65,7 @@ func (s *spool) toFile(b []byte) bool {
 		_, s.noFile = s.file.WriteAt(b, s.tail)
 	}
 	if s.noFile != nil {
+		close(s.full)
 		return false
 	}
 	s.tail += int64(len(b))
@@ -90,6 +92,13 @@ func (s *spool) Read(b []byte) (int, error) {
 		}
 		s.changed.Wait()
 	}
+}
+
+// whyFull is why there is no file, nil if there was no need for one.
+func (s *spool) whyFull() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.noFile
 }
 
 func (s *spool) fromFile(b []byte) (int, error) {
