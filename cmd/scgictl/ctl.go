@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/control/api"
 )
 
@@ -117,11 +118,15 @@ func harmless(text string) string {
 	return b.String()
 }
 
-// confirm asks a question that only yes answers.
-func (c *ctl) confirm(question string) (bool, error) {
+// confirm asks a question that only yes answers. An interrupt is no answer.
+func (c *ctl) confirm(ctx context.Context, question string) (bool, error) {
 	c.err.WriteString(c.err.clean(question) + " [y/N] ")
 	c.err.Flush()
-	answer, err := readLine(c.in)
+	answer, err := orEnd(ctx, func() (string, error) { return readLine(c.in) })
+	if ctx.Err() != nil {
+		c.err.WriteString("\n") // the question has none
+		return false, control.Errorf(control.CodeFailed, "interrupted, nothing was done")
+	}
 	if err != nil {
 		return false, fmt.Errorf("cannot read the answer: %v", err)
 	}

@@ -113,7 +113,7 @@ func (d *doctor) checkRequest(ctx context.Context) {
 		d.add(skipped, what, err.Error(), "")
 		return
 	}
-	a, closed, err := wish{uri: d.uri}.ask(strings.NewReader(""))
+	a, closed, err := wish{uri: d.uri}.ask(ctx, strings.NewReader(""))
 	if err != nil {
 		d.add(bad, what, err.Error(), "--uri names another path")
 		return

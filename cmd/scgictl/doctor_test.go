@@ -168,7 +168,7 @@ func smallListener(t *testing.T, path string) *os.File {
 // to be had. They are kept open until the test ends.
 func fillUp(t *testing.T, path, gate string) func() {
 	t.Helper()
-	a, _, err := wish{uri: "/slow?" + gate}.ask(nil)
+	a, _, err := wish{uri: "/slow?" + gate}.ask(context.Background(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

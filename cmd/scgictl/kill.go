@@ -20,7 +20,7 @@ func killCommand(c *ctl) *cobra.Command {
 		if yes || !c.asks {
 			return true, nil
 		}
-		ok, err := c.confirm(killQuestion(ctx, t, id))
+		ok, err := c.confirm(ctx, killQuestion(ctx, t, id))
 		if err == nil && !ok {
 			err = control.Errorf(control.CodeFailed, "nothing was done")
 		}

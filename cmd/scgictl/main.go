@@ -34,6 +34,7 @@ func main() { os.Exit(run(newCtl(), os.Args[1:])) }
 func run(c *ctl, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // the first signal ends ctx, a second one this process
 	root := rootCommand(c)
 	root.SetArgs(args)
 	root.SetOut(c.out)

@@ -90,7 +90,7 @@ func (c *ctl) remove(ctx context.Context, name string, f removeFlags) error {
 	}
 	kept := existing(s.kept())
 	if f.purge && len(kept) > 0 && !f.yes && c.asks {
-		ok, err := c.confirm("Remove " + strings.Join(kept, " and ") + " for good?")
+		ok, err := c.confirm(ctx, "Remove "+strings.Join(kept, " and ")+" for good?")
 		if err == nil && !ok {
 			err = control.Errorf(control.CodeFailed, "nothing was done")
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -37,18 +38,20 @@ type ask struct {
 	length int64
 }
 
-// ask makes the request. stdin is read where the data is "@-". What it
-// returns holds a file open where the data is one: close closes it.
-func (w wish) ask(stdin io.Reader) (a *ask, closed func(), err error) {
+// ask makes the request. stdin is read where the data is "@-", until ctx ends.
+// What it returns holds a file open where the data is one: close closes it.
+func (w wish) ask(ctx context.Context, stdin io.Reader) (a *ask, closed func(), err error) {
 	a = &ask{body: http.NoBody}
 	closed = func() {}
 	if a.req, err = w.request(); err != nil {
 		return nil, nil, err
 	}
 	if w.hasData {
-		if closed, err = a.load(w.data, stdin); err != nil {
+		b, err := orEnd(ctx, func() (body, error) { return load(w.data, stdin) })
+		if err != nil {
 			return nil, nil, err
 		}
+		a.body, a.length, closed = b.Reader, b.length, b.close
 	}
 	if err = a.setVars(w.env); err != nil {
 		closed()
@@ -125,23 +128,29 @@ func addHeader(r *http.Request, line string) error {
 	return nil
 }
 
-// load takes the body from where data says.
-func (a *ask) load(data string, stdin io.Reader) (closed func(), err error) {
-	closed = func() {}
+// A body is that of a request.
+type body struct {
+	io.Reader
+	length int64
+	close  func()
+}
+
+func textBody(text []byte) body { return body{bytes.NewReader(text), int64(len(text)), func() {}} }
+
+// load takes the body from where data says. A pipe may keep it waiting.
+func load(data string, stdin io.Reader) (b body, err error) {
 	name, isFile := strings.CutPrefix(data, "@")
 	if !isFile {
-		a.body, a.length = strings.NewReader(data), int64(len(data))
-		return closed, nil
+		return textBody([]byte(data)), nil
 	}
 	from := stdin
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, fmt.Errorf("cannot read the data: %w", err)
+			return b, fmt.Errorf("cannot read the data: %w", err)
 		}
 		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
-			a.body, a.length = f, info.Size()
-			return func() { f.Close() }, nil
+			return body{f, info.Size(), func() { f.Close() }}, nil
 		}
 		defer f.Close()
 		from = f
@@ -149,12 +158,11 @@ func (a *ask) load(data string, stdin io.Reader) (closed func(), err error) {
 	all, err := io.ReadAll(io.LimitReader(from, dataMax+1))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("cannot read the data: %w", err)
+		return b, fmt.Errorf("cannot read the data: %w", err)
 	case len(all) > dataMax:
-		return nil, fmt.Errorf("the data is longer than %d bytes and no regular file, so its length is not known", dataMax)
+		return b, fmt.Errorf("the data is longer than %d bytes and no regular file, so its length is not known", dataMax)
 	}
-	a.body, a.length = bytes.NewReader(all), int64(len(all))
-	return closed, nil
+	return textBody(all), nil
 }
 
 // setVars makes the variables, and those of env over them.

@@ -70,8 +70,11 @@ func (c *ctl) request(cmd *cobra.Command, args []string, f requestFlags) error {
 	if f.timeout.d <= 0 {
 		return usage("--timeout has to be more than 0", "")
 	}
-	a, closed, err := f.ask(c.in)
-	if err != nil {
+	a, closed, err := f.ask(cmd.Context(), c.in)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return control.Errorf(control.CodeFailed, "interrupted, nothing was sent")
+	case err != nil:
 		return usage(err.Error(), "see "+cmd.CommandPath()+" --help")
 	}
 	defer closed()
