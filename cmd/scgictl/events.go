@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/scgid/scgid/control"
+	"github.com/scgid/scgid/control/api"
 )
 
 // errEnough ends a stream that has shown what was asked for.
@@ -18,7 +20,7 @@ func eventsCommand(c *ctl) *cobra.Command {
 	cmd := c.poolCommand(poolVerb{
 		verb:    "events",
 		short:   "Follow what happens to a pool",
-		long:    "events prints what happens to a pool from now on, until it is interrupted or the\npool ends. With --json each event is one line.",
+		long:    "events prints what happens to a pool from now on, until it is interrupted or the\npool ends. It goes on after an upgrade or a crash of the master, and says where\nevents may be missing. With --json each event is one line.",
 		example: "  scgictl events wiki\n  scgictl events wiki --json | jq 'select(.kind == \"worker-exited\")'",
 		check: func([]string) error {
 			if most < 0 {
@@ -33,8 +35,9 @@ func eventsCommand(c *ctl) *cobra.Command {
 }
 
 func (c *ctl) events(ctx context.Context, t *target, most int) error {
-	seen := 0
-	err := t.EventsFrom(ctx, c.following(t), func(e control.Event) error {
+	seen, last := 0, uint64(0)
+	each := func(e control.Event) error {
+		last = e.Seq
 		if err := c.showLine(e, func(s *screen) { s.event(&e) }); err != nil {
 			return err
 		}
@@ -42,7 +45,17 @@ func (c *ctl) events(ctx context.Context, t *target, most int) error {
 			return errEnough
 		}
 		return nil
-	})
+	}
+	err := t.EventsFrom(ctx, c.following(t), each)
+	for anew := false; errors.Is(err, api.ErrCut) || anew && isNotRunning(err); anew = true {
+		switch lost := c.comeBack(ctx, t); {
+		case ctx.Err() != nil:
+			return nil // as asked
+		case lost != nil:
+			return lost
+		}
+		err = t.EventsFrom(ctx, func() error { return each(afterCut(last)) }, each)
+	}
 	var known *control.Error
 	switch {
 	case errors.Is(err, errEnough), errors.Is(err, context.Canceled):
@@ -51,6 +64,29 @@ func (c *ctl) events(ctx context.Context, t *target, most int) error {
 		return nil // so did the pool
 	}
 	return err
+}
+
+// afterCut is told where a stream was cut off and goes on.
+func afterCut(last uint64) control.Event {
+	return control.Event{Seq: last, Time: time.Now(), Kind: control.EventMissed, Reason: "the connection was cut, events may be missing"}
+}
+
+// comeBack waits for a master that cut the stream off: it executes itself anew,
+// or has died and is started again. A pool that ends does not cut it.
+func (c *ctl) comeBack(ctx context.Context, t *target) error {
+	_, err := t.reconnect(ctx, c.upgradeLimit, func(*control.Status) bool { return true })
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = control.Errorf(control.CodeTimeout, "it does not answer")
+	}
+	e := control.AsError(err)
+	lost := control.Errorf(e.Code, "the events of %s were cut off, and cannot be followed further: %s", t, e.Text)
+	if t.unit != "" && c.underSystemd() {
+		return lost.WithHint("systemctl status %s", t.unit)
+	}
+	return lost.WithHint("%s", e.Hint)
 }
 
 // following tells somebody at a terminal that it goes on from here.

@@ -35,6 +35,7 @@ func TestScriptsWithARealPool(t *testing.T) {
 			"stable": stable,
 			"idle":   awaitIdle,
 
+			"await-text":  awaitText,
 			"idle-beside": awaitBeside,
 			"send":        sendRequest,
 			"log":         awaitLog,
