@@ -37,11 +37,7 @@ names are there. Exit status 2 means that something is wrong.`,
 
 func loadEither(what string, set []string) (*config.Config, error) {
 	if strings.Contains(what, "/") || strings.HasSuffix(what, ".conf") {
-		conf, err := config.LoadFile(what, set)
-		if err != nil && os.IsNotExist(err) {
-			return nil, usageError{err}
-		}
-		return conf, err
+		return load(nil, what, set)
 	}
 	return load([]string{what}, "", set)
 }

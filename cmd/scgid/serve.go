@@ -51,7 +51,8 @@ func load(names []string, file string, set []string) (*config.Config, error) {
 	case file != "" && len(names) > 0:
 		return nil, usageError{errors.New("NAME and --config exclude each other")}
 	case file != "":
-		return config.LoadFile(file, set)
+		conf, err := config.LoadFile(file, set)
+		return conf, wrong(err)
 	case len(names) == 0:
 		return nil, hinted{usageError{errors.New("no pool named")}, "scgid serve NAME, or scgid serve --config FILE"}
 	case strings.ContainsRune(names[0], '/'):
@@ -61,7 +62,16 @@ func load(names []string, file string, set []string) (*config.Config, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, hinted{usageError{err}, "write /etc/scgid/" + names[0] + ".conf, see scgid.conf(5)"}
 	}
-	return conf, err
+	return conf, wrong(err)
+}
+
+// wrong makes a usage error of one that says why there is no configuration: it
+// is missing, or no file, or cannot be its. Mistakes in it are told one by one.
+func wrong(err error) error {
+	if err == nil || errors.As(err, new(config.Errors)) {
+		return err
+	}
+	return usageError{err}
 }
 
 // serveSockets returns the inherited sockets, or opens those of the
