@@ -19,12 +19,18 @@ import (
 // workers: logs, listeners, control connections.
 const descriptorReserve = 64
 
-// descriptorNeed is what the master may have open: each queued connection and
-// each worker (link, its other end, pidfd, connection) count double, for a
-// reload, and there are connections whose header is not whole yet.
-func descriptorNeed(queue, workers int) int {
+// Descriptors for one worker: both ends of its link, its pidfd, three files of
+// its control group, and the connection that it works on.
+const descriptorsOfWorker = 7
+
+// descriptorNeed is what the master may have open: besides workers there are
+// connections that wait, and some whose header is not whole yet. In a reload,
+// workers of the old generation that go on with long requests come on top: as
+// many as there may be workers.
+func descriptorNeed(queue, workers int) (need, reload int) {
 	parked := 4*workers + 64
-	return 2*(queue+workers) + parked + descriptorReserve
+	need = descriptorsOfWorker*workers + queue + parked + descriptorReserve
+	return need, need + descriptorsOfWorker*workers
 }
 
 func (d *doctor) checkDescriptors(context.Context) {
@@ -38,13 +44,17 @@ func (d *doctor) checkDescriptors(context.Context) {
 		d.add(skipped, what, err.Error(), "")
 		return
 	}
-	need := descriptorNeed(d.status.Queue.Limit, d.status.Limits.MaxWorkers)
-	text := fmt.Sprintf("process %d may open %d files and needs up to %d", d.status.PID, limit, need)
-	if limit < uint64(need) {
-		d.add(bad, what, text, fmt.Sprintf("set LimitNOFILE=%d in scgid@%s.service, or lower MaxWorkers=", max(2*need, 1024), d.name))
-		return
+	need, reload := descriptorNeed(d.status.Queue.Limit, d.status.Limits.MaxWorkers)
+	text := fmt.Sprintf("process %d may open %d files and needs up to %d, in a reload up to %d", d.status.PID, limit, need, reload)
+	hint := fmt.Sprintf("set LimitNOFILE=%d in scgid@%s.service, or lower MaxWorkers=", max(2*reload, 1024), d.name)
+	switch {
+	case limit < uint64(need):
+		d.add(bad, what, text, hint)
+	case limit < uint64(reload):
+		d.add(notable, what, text, hint)
+	default:
+		d.add(good, what, text, "")
 	}
-	d.add(good, what, text, "")
 }
 
 var openFiles = regexp.MustCompile(`(?m)^Max open files +(\d+|unlimited) `)

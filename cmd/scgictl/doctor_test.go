@@ -331,6 +331,38 @@ func TestDescriptorLimitIsThatOfTheProcess(t *testing.T) {
 	}
 }
 
+// 64 workers with 7 each, 64 connections that wait and 4*64+64 that are parked;
+// in a reload another 64 workers.
+func TestDescriptorsAreJudgedByWhatAFullPoolHas(t *testing.T) {
+	for limit, want := range map[string]grade{"640": bad, "895": bad, "896": notable, "1343": notable, "1344": good} {
+		cmd := exec.Command("/bin/sh", "-c", "ulimit -n "+limit+" && echo && exec cat")
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		d := &doctor{name: "wiki", status: &control.Status{PID: cmd.Process.Pid}}
+		d.status.Queue.Listeners = []control.Listener{{Address: "/run/x"}}
+		d.status.Limits.MaxWorkers, d.status.Queue.Limit = 64, 64
+		d.checkDescriptors(context.Background())
+		if k := d.checks[0]; k.Grade != want || !strings.Contains(k.Text, "may open "+limit+" files and needs up to 896, in a reload up to 1344") ||
+			(want == good) != (k.Hint == "") || want != good && !strings.Contains(k.Hint, "LimitNOFILE=2688 in scgid@wiki.service") {
+			t.Errorf("%+v, want %v", k, want)
+		}
+		in.Close()
+		cmd.Wait()
+	}
+}
+
 func TestUnitsAreJudgedByTheirState(t *testing.T) {
 	text := "Id=scgid@wiki.socket\nLoadState=loaded\nActiveState=active\nSubState=running\nResult=success\n" +
 		"Listen=/run/scgid/wiki.sock (Stream)\nListen=127.0.0.1:4000 (Stream)\n\n" +
