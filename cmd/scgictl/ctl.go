@@ -14,6 +14,7 @@ import (
 
 	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/control/api"
+	"github.com/scgid/scgid/master/config"
 )
 
 // A ctl is one invocation of scgictl: where it prints, what the flags of all
@@ -28,6 +29,7 @@ type ctl struct {
 
 	uid     int // effective
 	sockets func() ([]api.Found, error)
+	configs config.Roots
 	systemd string // a directory that is there when systemd runs the machine
 
 	upgradeLimit time.Duration // for a new program to answer, and to say that the upgrade is over
@@ -42,7 +44,7 @@ const answerTime = 30 * time.Second
 func newCtl() *ctl {
 	c := &ctl{
 		out: newScreen(os.Stdout), err: newScreen(os.Stderr), in: os.Stdin,
-		uid: os.Geteuid(), sockets: api.Sockets, systemd: "/run/systemd/system", upgradeLimit: upgradeLimit,
+		uid: os.Geteuid(), sockets: api.Sockets, configs: config.DefaultRoots, systemd: "/run/systemd/system", upgradeLimit: upgradeLimit,
 	}
 	c.asks = term.IsTerminal(int(os.Stdin.Fd()))
 	return c

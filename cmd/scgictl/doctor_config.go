@@ -19,7 +19,7 @@ func (d *doctor) loadConfig() {
 	case d.file != "":
 		d.conf, d.confErr = config.LoadFile(d.file, nil)
 	case d.name != "":
-		d.conf, d.confErr = config.Load(d.name, config.DefaultRoots, nil)
+		d.conf, d.confErr = config.Load(d.name, d.configs, nil)
 	default:
 		d.confErr = fs.ErrNotExist
 	}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/scgid/scgid/control/api"
+	"github.com/scgid/scgid/master/config"
 )
 
 var update = flag.Bool("update", false, "write what is printed into the scripts")
@@ -44,14 +45,15 @@ func TestMain(m *testing.M) {
 }
 
 // Variables of the scripts: where the directories of the system's pools are,
-// as who to run, what stands for the directory that systemd makes, and how
-// long a new program may take to answer.
+// as who to run, what stands for the directory that systemd makes, how long a
+// new program may take to answer, and where configurations are.
 const (
 	envSystem  = "SCGICTL_TEST_SYSTEM"
 	envUID     = "SCGICTL_TEST_UID"
 	envEUID    = "SCGICTL_TEST_EUID"
 	envSystemd = "SCGICTL_TEST_SYSTEMD"
 	envUpgrade = "SCGICTL_TEST_UPGRADE_LIMIT"
+	envConfig  = "SCGICTL_TEST_CONFIG"
 
 	envPool = "SCGICTL_TEST_POOL" // the test binary is fakepool
 )
@@ -69,6 +71,9 @@ func scgictl() int {
 	}
 	if d, err := time.ParseDuration(os.Getenv(envUpgrade)); err == nil {
 		c.upgradeLimit = d
+	}
+	if dir := os.Getenv(envConfig); dir != "" {
+		c.configs = config.Roots{dir}
 	}
 	return run(c, os.Args[1:])
 }
@@ -117,6 +122,7 @@ func setUp(env *testscript.Env) error {
 	env.Setenv("MINE", dir+"/user/scgid")
 	env.Setenv("XDG_RUNTIME_DIR", dir+"/user")
 	env.Setenv(envSystem, dir+"/system")
+	env.Setenv(envConfig, dir+"/no-config")
 	env.Setenv(envSystemd, dir+"/no-systemd")
 	env.Setenv("LC_ALL", "C.UTF-8")
 	env.Setenv("TZ", "UTC")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -52,6 +53,14 @@ func stopCommand(c *ctl) *cobra.Command {
 func (c *ctl) forgive(err error, args []string) error {
 	if !isNotRunning(err) {
 		return err
+	}
+	if u := (unreachable{}); errors.As(err, &u) {
+		// A service whose ExecStop= fails has failed. Elsewhere nobody is to
+		// believe that it was stopped.
+		if os.Getenv("MAINPID") == "" { // see systemd.exec(5)
+			return err
+		}
+		return c.show(nothing{}, func(s *screen) { s.line(u.Error(), "; it is left to the service manager to stop it") })
 	}
 	text := "nothing is running"
 	if c.socket != "" {

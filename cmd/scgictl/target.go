@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/control/api"
+	"github.com/scgid/scgid/master/config"
 )
 
 // A target is the pool that a command line means.
@@ -135,13 +139,43 @@ func (c *ctl) target(verb, name string) (*target, error) {
 	case len(matching) == 1:
 		return targetOf(matching[0]), nil
 	case len(matching) == 0:
-		return nil, c.notRunning(name, found)
+		return c.elsewhere(name, found)
 	case name == "":
 		return nil, usage("several pools run here: "+names(matching), "scgictl "+verb+" NAME")
 	}
 	return nil, usage(fmt.Sprintf("there is a %s of the system and one of yours", name),
 		fmt.Sprintf("scgictl %s --socket %s, or %s", verb, matching[0].Socket, matching[1].Socket))
 }
+
+// elsewhere is a pool whose control socket is not where pools are found: its
+// configuration says where.
+func (c *ctl) elsewhere(name string, found []api.Found) (*target, error) {
+	if name == "" {
+		return nil, c.notRunning(name, found)
+	}
+	conf, err := config.Load(name, c.configs, nil)
+	switch {
+	case errors.As(err, new(config.Errors)):
+		return nil, unreachable{control.Errorf(control.CodeNotRunning, "%s does not run, or listens elsewhere: its configuration is wrong", name).
+			WithHint("scgid check %s", name)}
+	case err != nil: // there is none, or it is not for us to read
+		return nil, c.notRunning(name, found)
+	case conf.Control.SocketOff:
+		return nil, unreachable{control.Errorf(control.CodeNotRunning, "%s has no control socket, its configuration says [Control] Socket=off", name).
+			WithHint("see scgid.conf(5) for what works without one")}
+	}
+	if _, err := os.Lstat(conf.Control.Socket); errors.Is(err, fs.ErrNotExist) { // as "" does not
+		return nil, c.notRunning(name, found)
+	}
+	return targetOf(api.Found{Name: name, Socket: conf.Control.Socket}), nil
+}
+
+// unreachable is the error for a pool that may run or not: there is nobody to
+// ask.
+type unreachable struct{ err *control.Error }
+
+func (u unreachable) Error() string { return u.err.Text }
+func (u unreachable) Unwrap() error { return u.err }
 
 func targetOf(f api.Found) *target {
 	t := &target{Client: api.NewClient(f.Socket), name: f.Name, user: f.User}
