@@ -118,6 +118,17 @@ func TestApplicationsRunInTheSandbox(t *testing.T) {
 				}
 			})
 		}
+		// RestrictSUIDSGID= takes openat2(2) away.
+		t.Run(s.name+" cgi below a directory", func(t *testing.T) {
+			p := newPool(t, s.name+"_root", "[Worker]\nExecStart=scgi-cgi --root /srv/scgid-test\n")
+			if s.dropIn != "" {
+				p.dropIn(p.service(), "strict.conf", string(read(t, s.dropIn)))
+			}
+			p.ask("/app.cgi?below")
+			if r, err := send(p.transport(), "GET", "/../scgid-test/app.cgi", nil); err != nil || r.code != 403 {
+				t.Errorf("a path that goes up: %+v, %v", r, err)
+			}
+		})
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/scgid/scgid/worker/scgi"
 	"golang.org/x/sys/unix"
@@ -42,6 +43,8 @@ type root struct {
 	path  string // as given, absolute and clean
 	real  string // without symbolic links
 	index string // program of a directory, "" for none
+
+	walks atomic.Bool // openat2 may not be called here
 }
 
 // openRoot opens dir, which the root owns from then on.
@@ -64,6 +67,7 @@ func openRoot(dir, index string) (*root, error) {
 
 // find returns the program for a request, or a *refusal.
 func (r *root) find(h scgi.Header) (script, error) {
+	h, whole := unplaced(h)
 	rel, err := r.wanted(h)
 	if err != nil {
 		return script{}, err
@@ -81,8 +85,28 @@ func (r *root) find(h scgi.Header) (script, error) {
 		path: path,
 		dir:  filepath.Dir(path),
 		args: []string{path},
-		vars: scriptVars(h, filepath.Join(r.path, name), extra),
+		vars: append(whole, scriptVars(h, filepath.Join(r.path, name), extra)...),
 	}, nil
+}
+
+// unplaced takes a request that says nothing of where its program lies in the
+// file system: then all of its path is one beneath the root, as with
+// "scgictl request" and the HTTP front of scgid, and none is split off yet. whole
+// is a PATH_INFO for a program at its end.
+func unplaced(h scgi.Header) (found scgi.Header, whole []scgi.Var) {
+	for _, name := range []string{"SCRIPT_FILENAME", "DOCUMENT_ROOT"} {
+		if h.Get(name) != "" {
+			return h, nil
+		}
+	}
+	path := h.Get("SCRIPT_NAME") + h.Get("PATH_INFO")
+	if path == "" {
+		path = h.Get("DOCUMENT_URI")
+	}
+	if path == "" {
+		return h, nil
+	}
+	return scgi.Header{{Name: "DOCUMENT_URI", Value: path}}, []scgi.Var{{Name: "PATH_INFO"}}
 }
 
 // wanted returns the path below the root that the request names. It may go on
@@ -97,7 +121,8 @@ func (r *root) find(h scgi.Header) (script, error) {
 // begin with the root's own path.
 //
 // DOCUMENT_ROOT followed by SCRIPT_NAME, or by DOCUMENT_URI (nginx sends no
-// SCRIPT_NAME by itself), when that is beneath the root.
+// SCRIPT_NAME by itself), when that is beneath the root. Without DOCUMENT_ROOT
+// it is the root; see unplaced.
 func (r *root) wanted(h scgi.Header) (string, error) {
 	name := h.Get("SCRIPT_FILENAME")
 	if rest, ok := strings.CutPrefix(name, "proxy:"); ok {
@@ -108,8 +133,11 @@ func (r *root) wanted(h scgi.Header) (string, error) {
 		if uri == "" {
 			uri = h.Get("DOCUMENT_URI")
 		}
-		if top == "" || uri == "" {
-			return "", refuse(http.StatusNotFound, "the request names no program: it has no SCRIPT_FILENAME, nor DOCUMENT_ROOT with SCRIPT_NAME")
+		if uri == "" {
+			return "", refuse(http.StatusNotFound, "the request names no program: it has no SCRIPT_FILENAME, SCRIPT_NAME or DOCUMENT_URI")
+		}
+		if top == "" {
+			top = r.path
 		}
 		name = strings.TrimRight(top, "/") + "/" + strings.TrimLeft(uri, "/")
 	}
@@ -229,6 +257,9 @@ func (r *root) openBeneath(rel string) (int, error) {
 	if rel == "" {
 		rel = "."
 	}
+	if r.walks.Load() {
+		return walkBeneath(r.fd, rel)
+	}
 	how := unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
@@ -236,6 +267,10 @@ func (r *root) openBeneath(rel string) (int, error) {
 	// openat2(2): EAGAIN when something was renamed meanwhile.
 	for try := 0; ; try++ {
 		fd, err := unix.Openat2(r.fd, rel, &how)
+		if err == unix.ENOSYS || err == unix.EPERM { // systemd's filters say the one, others the other
+			r.walks.Store(true)
+			return walkBeneath(r.fd, rel)
+		}
 		if err == nil || try == 16 || err != unix.EAGAIN && err != unix.EINTR {
 			return fd, err
 		}

@@ -45,7 +45,12 @@ var findTests = []struct {
 	{"proxy:scgi://h:1/prog/x%20y", "-", "/cgi/prog/x y", "-", "-", "L/prog", "/cgi/prog", "/x y"},
 	{"proxy:balancer://b/sub/deep/prog?q=/..", "-", "/p", "-", "-", "L/sub/deep/prog", "/p", "-"},
 	{"-", "/", "/prog", "-", "-", "", "", ""},
-	{"-", "-", "/prog", "-", "-", "", "", ""},
+	{"-", "-", "/prog", "-", "-", "L/prog", "/prog", ""}, // no word of where: beneath the root
+	{"-", "-", "", "-", "/sub/deep/prog", "L/sub/deep/prog", "/sub/deep/prog", ""},
+	{"-", "-", "", "-", "/prog/a/b", "L/prog", "/prog", "/a/b"},
+	{"-", "-", "-", "/prog/x", "-", "L/prog", "/prog", "/x"},
+	{"-", "-", "/../x", "-", "/prog", "", "", ""},
+	{"-", "-", "-", "-", "-", "", "", ""},
 	{"-", "R", "-", "-", "-", "", "", ""},
 	{"-", "R", "/../link/prog", "-", "-", "", "", ""},
 	{"R", "-", "-", "-", "-", "", "", ""},
@@ -53,7 +58,16 @@ var findTests = []struct {
 }
 
 func TestFind(t *testing.T) {
-	r := testRoot(t, "")
+	for name, walks := range map[string]bool{"openat2": false, "walk": true} {
+		t.Run(name, func(t *testing.T) {
+			r := testRoot(t, "")
+			r.walks.Store(walks)
+			testFind(t, r)
+		})
+	}
+}
+
+func testFind(t *testing.T, r *root) {
 	fill := func(s string) string {
 		switch {
 		case s != "" && s[0] == 'R':
@@ -79,9 +93,11 @@ func TestFind(t *testing.T) {
 			continue
 		}
 		got := scgi.Header(s.vars)
-		info, ok := got.Lookup("PATH_INFO")
-		if !ok {
-			info = "-"
+		info := "-"
+		for _, v := range got { // the last one holds
+			if v.Name == "PATH_INFO" {
+				info = v.Value
+			}
 		}
 		if err != nil || s.path != fill(test.path) || s.dir != filepath.Dir(s.path) || got.Get("SCRIPT_NAME") != test.scriptName || info != test.pathInfo {
 			t.Errorf("%q: got %q with %q, %v", h, s.path, s.vars, err)
