@@ -77,8 +77,9 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 //
 // The end of the connection is the end of an SCGI reply, and the master holds
 // a duplicate, so Done shuts the connection down. When the request was not
-// read whole it first reads the rest, within bounds that make it last up to
-// two seconds; closing over unread bytes would reset the reply.
+// read whole, or more came behind it, it first reads the rest, within bounds
+// that make it last up to two seconds; closing over unread bytes would reset
+// the reply.
 //
 // The error is about the message to the master. When the master is gone there
 // is nothing else to do about it than to go on until Accept returns io.EOF.
@@ -101,7 +102,8 @@ func (c *Conn) Close() error { return c.Done(0, 0) }
 
 // rest returns how many bytes Done should read: none when the request was read
 // whole, what is missing of the body when that is known, else the most. More
-// bytes than CONTENT_LENGTH promised have been seen from real web servers.
+// bytes than CONTENT_LENGTH promised have been seen from real web servers; behind
+// a body they may still lie in the socket.
 func (c *Conn) rest() int64 {
 	switch {
 	case c.whole:
@@ -110,10 +112,21 @@ func (c *Conn) rest() int64 {
 		return drainBytes
 	}
 	unread := c.req.Unread() - int64(c.in.Buffered())
-	if unread < 0 {
+	if unread < 0 || unread == 0 && c.req.ContentLength > 0 && c.knocks() {
 		return drainBytes
 	}
 	return min(unread, drainBytes)
+}
+
+// knocks tells whether there is anything to be received.
+func (c *Conn) knocks() bool {
+	n := 0
+	if raw, err := c.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) {
+			n, _, _ = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		})
+	}
+	return n > 0
 }
 
 // shutdown is shutdown(2). That the client was faster (ENOTCONN) is no error

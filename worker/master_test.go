@@ -277,6 +277,11 @@ func request(target, body string, vars ...scgi.Var) []byte {
 	return append(b, body...)
 }
 
+// post encodes a POST of body.
+func post(body string) []byte {
+	return request("/", body, scgi.Var{Name: "REQUEST_METHOD", Value: "POST"})
+}
+
 // exchange sends b and returns all of the reply.
 func (m *master) exchange(network string, b []byte) (reply string, done link.Message) {
 	m.t.Helper()

@@ -184,6 +184,32 @@ func TestReplySurvivesMoreBodyThanStated(t *testing.T) {
 	}
 }
 
+// The surplus lies in the socket when the handler has read the last byte of
+// the body, and the client is slow.
+func TestReplySurvivesMoreBodyThanWasRead(t *testing.T) {
+	const size = 150_000
+	reply := strings.Repeat("0123456789", 10_000)
+	m, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if n, err := io.ReadFull(r.Body, make([]byte, size)); err != nil {
+			t.Errorf("%d bytes of the body, error %v", n, err)
+		}
+		io.WriteString(w, reply)
+	}, Slots(2))
+	ids := make(map[net.Conn]uint64)
+	for _, network := range []string{"unix", "tcp"} {
+		conn, id := m.dial(network)
+		conn.Write(append(post(strings.Repeat("b", size)), strings.Repeat("s", 100)...))
+		ids[conn] = id
+	}
+	for conn, id := range ids {
+		m.done(id)
+		got, err := io.ReadAll(conn)
+		if err != nil || !strings.HasSuffix(string(got), "\r\n\r\n"+reply) {
+			t.Errorf("%s: %d bytes, error %v", conn.LocalAddr().Network(), len(got), err)
+		}
+	}
+}
+
 func TestBodyBelongsToTheHandlerOnlyWhileItRuns(t *testing.T) {
 	bodies := make(chan io.ReadCloser, 1)
 	writers := make(chan http.ResponseWriter, 1)
