@@ -1,8 +1,46 @@
 package worker
 
 import (
+	"context"
+	"sync"
+
 	"golang.org/x/sys/unix"
 )
+
+// A leaving cancels a request's context when its client has left before it had
+// the reply. Web servers close as soon as they have all that was stated, and
+// the handler may have work left to do then.
+type leaving struct {
+	cancel context.CancelFunc
+
+	mu     sync.Mutex
+	gone   bool // the client has left
+	served bool // it has the whole reply, or is being sent the rest
+}
+
+// leave says that the client has left.
+func (l *leaving) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gone = true
+	l.judge()
+}
+
+// serve says whether the client has the whole reply. The write that ends the
+// reply says so before it begins, because the client may be fast, and takes it
+// back when it fails.
+func (l *leaving) serve(whole bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.served = whole
+	l.judge()
+}
+
+func (l *leaving) judge() {
+	if l.gone && !l.served {
+		l.cancel()
+	}
+}
 
 // watch calls gone when the client has left, and ends then or when the read
 // deadline passes or the connection is closed. Nobody else may read meanwhile:

@@ -23,6 +23,7 @@ var errOver = errors.New("the reply is finished")
 type reply struct {
 	conn   *Conn
 	body   *body
+	client *leaving
 	log    *log.Logger
 	method string
 	header http.Header
@@ -40,8 +41,8 @@ type reply struct {
 	over    bool
 }
 
-func newReply(c *Conn, r *http.Request, b *body, l *log.Logger) *reply {
-	return &reply{conn: c, body: b, log: l, method: r.Method, header: make(http.Header), length: -1}
+func newReply(c *Conn, r *http.Request, b *body, client *leaving, l *log.Logger) *reply {
+	return &reply{conn: c, body: b, client: client, log: l, method: r.Method, header: make(http.Header), length: -1}
 }
 
 // Header implements http.ResponseWriter.
@@ -157,10 +158,29 @@ func (w *reply) send(p []byte) error {
 	if len(parts) == 0 {
 		return nil
 	}
+	w.beginSend(int64(len(w.buf) + len(p)))
 	n, err := parts.WriteTo(w.conn.Conn)
 	w.bytes += max(0, n-int64(head))
 	w.buf, w.head, w.err = w.buf[:0], nil, err
+	w.endSend()
 	return err
+}
+
+// beginSend is called before up to n bytes of the reply's body are written, and
+// endSend after it.
+func (w *reply) beginSend(n int64) { w.client.serve(w.isWhole(n)) }
+
+func (w *reply) endSend() { w.client.serve(w.isWhole(0)) }
+
+// isWhole tells whether n more bytes make the reply as long as was stated.
+func (w *reply) isWhole(n int64) bool {
+	switch {
+	case w.err != nil:
+		return false
+	case w.bodiless() || w.method == http.MethodHead:
+		return true
+	}
+	return w.length >= 0 && n >= w.length-w.bytes
 }
 
 // Flush implements http.Flusher.

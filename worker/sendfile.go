@@ -67,6 +67,8 @@ func (w *reply) sendFile(src io.Reader) (int64, error) {
 	if w.length >= 0 {
 		room = min(limit, w.length-w.written)
 	}
+	w.beginSend(room)
+	defer w.endSend()
 	n, err := w.conn.sendFile(file, room)
 	w.written += n
 	w.bytes += n

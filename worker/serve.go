@@ -22,10 +22,15 @@ import (
 //
 // A request's context ends when its client has left, as far as that can be
 // known: once the body has been read, on a Unix socket when the client closes,
-// on TCP when it resets. A panic of h is logged and gives 500 if nothing was
-// sent. The ResponseWriter also is an http.Flusher and an io.ReaderFrom that
-// uses sendfile(2), and has the deadlines of http.ResponseController; it is no
-// http.Hijacker.
+// on TCP when it resets. A client that leaves with all of the reply does not end
+// it, because web servers do so while the handler may still have work to do:
+// after as many bytes as Content-Length states, after the header to HEAD and
+// of 204 and 304. Without Content-Length only the handler's return ends a
+// reply.
+//
+// A panic of h is logged and gives 500 if nothing was sent. The ResponseWriter
+// also is an http.Flusher and an io.ReaderFrom that uses sendfile(2), and has
+// the deadlines of http.ResponseController; it is no http.Hijacker.
 func Serve(ctx context.Context, h http.Handler, opts ...Option) error {
 	o := newOptions(opts)
 	w, err := Open()
@@ -116,13 +121,14 @@ func (s *server) serve(c *Conn) {
 // panics or ends its goroutine.
 func (s *server) answer(c *Conn, req *scgi.Request, r *http.Request) {
 	ctx, cancel := context.WithCancel(context.WithValue(s.ctx, varsKey{}, req.Header))
-	body := newBody(c, req, s.patience, cancel)
+	client := &leaving{cancel: cancel}
+	body := newBody(c, req, s.patience, client.leave)
 	r = r.WithContext(ctx)
 	r.Body = body
 	if req.ContentLength == 0 {
 		r.Body = http.NoBody
 	}
-	w := newReply(c, r, body, s.log)
+	w := newReply(c, r, body, client, s.log)
 	defer func() {
 		w.finish()
 		body.end()

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -10,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -276,6 +279,89 @@ func TestContextEndsWhenTheClientLeaves(t *testing.T) {
 		})
 	}
 }
+
+// Web servers close as soon as they have the reply that was stated.
+func TestContextOutlivesAReplyThatWasSentWhole(t *testing.T) {
+	const size = 4 << 20 // more than sockets hold
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, make([]byte, size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, method string
+		code, body   int // of which the client reads the body, then leaves
+		h            func(w http.ResponseWriter)
+		want         string
+	}{
+		{"length", "GET", 200, size, func(w http.ResponseWriter) { w.Write(make([]byte, size)) }, "<nil>"},
+		{"length, in parts", "POST", 200, size, func(w http.ResponseWriter) {
+			w.Write(make([]byte, size-1))
+			w.Write(make([]byte, 1))
+		}, "<nil>"},
+		{"file", "GET", 200, size, func(w http.ResponseWriter) { copyFile(t, w, file) }, "<nil>"},
+		{"HEAD", "HEAD", 200, 0, func(http.ResponseWriter) {}, "<nil>"},
+		{"204", "GET", 204, 0, func(http.ResponseWriter) {}, "<nil>"},
+		{"304", "GET", 304, 0, func(http.ResponseWriter) {}, "<nil>"},
+		{"a byte too few", "GET", 200, size - 1, func(w http.ResponseWriter) { w.Write(make([]byte, size-1)) }, "context canceled"},
+		{"left in the middle", "GET", 200, 1, func(w http.ResponseWriter) {
+			w.Write([]byte("x"))
+			w.(http.Flusher).Flush()
+			io.CopyN(w, zeros{}, size-1)
+		}, "context canceled"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			left, found := make(chan bool), make(chan error, 1)
+			m, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				io.Copy(io.Discard, r.Body)
+				w.Header().Set("Content-Length", strconv.Itoa(size))
+				w.Header().Set("Content-Type", "x/y")
+				w.WriteHeader(test.code)
+				test.h(w)
+				w.(http.Flusher).Flush()
+				<-left
+				wait := patience
+				if test.want == "<nil>" { // that something does not happen can only be waited for
+					wait = 100 * time.Millisecond
+				}
+				select {
+				case <-r.Context().Done():
+				case <-time.After(wait):
+				}
+				found <- r.Context().Err()
+			})
+			conn, _ := m.dial("unix")
+			conn.Write(request("/", "body", scgi.Var{Name: "REQUEST_METHOD", Value: test.method}))
+			r := bufio.NewReader(conn)
+			for readLine(t, r) != "\r\n" {
+			}
+			if _, err := io.CopyN(io.Discard, r, int64(test.body)); err != nil {
+				t.Error(err)
+			}
+			conn.Close()
+			close(left)
+			if err := <-found; fmt.Sprint(err) != test.want {
+				t.Errorf("the context: %v, want %s", err, test.want)
+			}
+		})
+	}
+}
+
+func copyFile(t *testing.T, w io.Writer, name string) {
+	file, err := os.Open(name)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer file.Close()
+	if _, err := io.Copy(w, file); err != nil {
+		t.Error(err)
+	}
+}
+
+// zeros gives them in small pieces, so that many writes are made.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return min(len(p), 999), nil }
 
 func TestHalfCloseIsNotGone(t *testing.T) {
 	for _, network := range []string{"unix", "tcp"} {
