@@ -3,105 +3,200 @@ package worker
 import (
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/scgid/scgid/worker/scgi"
 )
 
-// A body is a request's body. Once it has been read the connection is watched
+// A body is a request's body. Once it has come whole the connection is watched
 // instead, for a client that leaves.
+//
+// The handler reads from the connection itself until a reply begins before the
+// body has come whole. From then on only a goroutine reads from it, and the
+// handler from the spool; see ahead.go.
 type body struct {
 	conn     *Conn
-	req      *scgi.Request
+	req      *scgi.Request // guarded by mu, or by busy for who made it true
 	patience time.Duration
 	gone     func()
 
-	mu      sync.Mutex // held during a read
-	closed  bool
-	watched <-chan struct{} // nil until the body has been read
+	mu       sync.Mutex // guards what follows; not held while anybody waits
+	changed  sync.Cond  // bytes came, a deadline changed, or a reader ended
+	busy     bool       // somebody reads from the connection
+	direct   bool       // and it is the handler
+	received int64      // bytes that were read from the connection
+	closed   bool       // the handler reads no more
+	over     bool       // the reading side is no more ours
+	watched  <-chan struct{}
 
-	dmu  sync.Mutex // guards the read deadline and what follows
-	own  bool       // the handler sets the deadline
-	free bool       // no deadline any more: nothing is left to read
-	over bool       // the deadline is no more the handler's
+	own     bool      // the handler sets the read deadline
+	readBy  time.Time // which is this one
+	writeBy time.Time // the handler's write deadline
+
+	ahead   bool      // a goroutine reads, and nobody else
+	running bool      // it has not ended
+	wake    sync.Cond // for it: sending, waiting, busy or over changed
+	sending bool      // a part of the reply is being written
+	waiting int       // readers that wait for bytes
+	failed  error     // why it will receive no more
+	spool   spool
 }
 
 // newBody watches at once when there is no body.
 func newBody(c *Conn, req *scgi.Request, patience time.Duration, gone func()) *body {
 	b := &body{conn: c, req: req, patience: patience, gone: gone}
+	b.changed.L, b.wake.L = &b.mu, &b.mu
 	b.watch()
 	return b
 }
 
 // watch starts to watch when nothing is left to read. The caller holds mu.
 func (b *body) watch() {
-	if b.watched != nil || b.req.Unread() > 0 {
+	if b.watched != nil || b.over || b.req.Unread() > 0 {
 		return
 	}
-	b.dmu.Lock()
-	defer b.dmu.Unlock()
-	if b.over {
-		return
-	}
-	b.free = true
 	b.conn.Conn.SetReadDeadline(time.Time{})
 	b.watched = b.conn.watch(b.gone)
 }
 
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
+	begun := time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed {
-		return 0, http.ErrBodyReadAfterClose
+	for {
+		switch {
+		case b.closed:
+			return 0, http.ErrBodyReadAfterClose
+		case b.spool.size() > 0:
+			return b.spool.take(p)
+		case b.spool.lost != nil:
+			return 0, b.spool.lost
+		case b.failed != nil:
+			return 0, b.failed
+		case b.busy: // also when nothing is left to read
+		case b.req.Unread() == 0:
+			return 0, io.EOF
+		case !b.ahead:
+			return b.readDirect(p)
+		}
+		if err := b.await(begun); err != nil {
+			return 0, err
+		}
 	}
-	if b.req.Unread() == 0 {
-		return 0, io.EOF
-	}
-	b.wait()
-	n, err := b.req.Body.Read(p)
-	b.watch()
-	return n, err
 }
 
-// wait bounds the read to come.
-func (b *body) wait() {
-	b.dmu.Lock()
-	defer b.dmu.Unlock()
+func (b *body) readDirect(p []byte) (int, error) {
+	b.limit()
+	b.direct = true
+	defer func() { b.direct = false }()
+	return b.receive(p)
+}
+
+// limit bounds the read to come.
+func (b *body) limit() {
 	if !b.own && !b.over && b.conn.in.Buffered() == 0 {
 		b.conn.Conn.SetReadDeadline(time.Now().Add(b.patience))
 	}
 }
 
-// Close makes later reads fail. What was not read Done will drain.
-func (b *body) Close() error {
+// receive reads from the connection, without mu meanwhile.
+func (b *body) receive(p []byte) (int, error) {
+	b.busy = true
+	b.mu.Unlock()
+	n, err := b.req.Body.Read(p)
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
+	b.busy = false
+	b.received += int64(n)
+	b.watch()
+	b.changed.Broadcast()
+	b.wake.Signal()
+	return n, err
+}
+
+// await waits for a change, within the time of a read that began at begun.
+func (b *body) await(begun time.Time) error {
+	by := begun.Add(b.patience)
+	if b.own {
+		by = b.readBy
+	}
+	if isPast(by) {
+		return os.ErrDeadlineExceeded
+	}
+	b.waiting++
+	b.wake.Signal()
+	b.pause(by)
+	b.waiting--
 	return nil
 }
 
+// pause waits for a change, until by if that is not zero.
+func (b *body) pause(by time.Time) {
+	if !by.IsZero() {
+		timer := time.AfterFunc(time.Until(by), func() {
+			b.mu.Lock() // not before Wait has let go of it
+			defer b.mu.Unlock()
+			b.changed.Broadcast()
+		})
+		defer timer.Stop()
+	}
+	b.changed.Wait()
+}
+
+// isPast tells whether a deadline has passed; the zero time is none.
+func isPast(by time.Time) bool { return !by.IsZero() && !time.Now().Before(by) }
+
+// Close makes later reads fail, and what comes from now on is not kept. What
+// was not received Done will drain.
+func (b *body) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.close()
+	return nil
+}
+
+func (b *body) close() {
+	b.closed = true
+	b.spool.drop()
+	b.changed.Broadcast()
+}
+
 // setDeadline is the handler's. With nothing left to read it would only end
-// the watch, so it does nothing then.
+// the watch, so it does nothing then; who reads ahead does not mind it.
 func (b *body) setDeadline(t time.Time) error {
-	b.dmu.Lock()
-	defer b.dmu.Unlock()
-	b.own = true
-	if b.over || b.free {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.own, b.readBy = true, t
+	b.changed.Broadcast()
+	if b.over || b.watched != nil || b.ahead && !b.direct {
 		return nil
 	}
 	return b.conn.Conn.SetReadDeadline(t)
 }
 
+// setWriteDeadline is the handler's.
+func (b *body) setWriteDeadline(t time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.writeBy = t
+	b.changed.Broadcast()
+	return b.conn.SetWriteDeadline(t)
+}
+
 // end takes the connection's reading side back, from a read that the handler
-// left behind and from the watch.
+// left behind, from the goroutine that reads ahead and from the watch.
 func (b *body) end() {
-	b.dmu.Lock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.over = true
 	b.conn.Conn.SetReadDeadline(time.Unix(1, 0))
-	b.dmu.Unlock()
-	b.Close()
+	b.close()
+	b.wake.Signal()
+	for b.busy || b.running {
+		b.changed.Wait()
+	}
 	if b.watched != nil {
 		<-b.watched
 	}

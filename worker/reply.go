@@ -143,8 +143,8 @@ func (w *reply) send(p []byte) error {
 		return w.err
 	}
 	parts := make(net.Buffers, 0, 3)
-	head := 0
-	if !w.sent {
+	head, first := 0, !w.sent
+	if first {
 		w.sent = true
 		w.head = append(w.head, "\r\n"...)
 		head = len(w.head)
@@ -158,7 +158,7 @@ func (w *reply) send(p []byte) error {
 	if len(parts) == 0 {
 		return nil
 	}
-	w.beginSend(int64(len(w.buf) + len(p)))
+	w.beginSend(first, int64(len(w.buf)+len(p)))
 	n, err := parts.WriteTo(w.conn.Conn)
 	w.bytes += max(0, n-int64(head))
 	w.buf, w.head, w.err = w.buf[:0], nil, err
@@ -166,11 +166,17 @@ func (w *reply) send(p []byte) error {
 	return err
 }
 
-// beginSend is called before up to n bytes of the reply's body are written, and
-// endSend after it.
-func (w *reply) beginSend(n int64) { w.client.serve(w.isWhole(n)) }
+// beginSend is called before up to n bytes of the reply's body are written,
+// first together with the head, and endSend after it.
+func (w *reply) beginSend(first bool, n int64) {
+	w.client.serve(w.isWhole(n))
+	w.body.beginSend(first)
+}
 
-func (w *reply) endSend() { w.client.serve(w.isWhole(0)) }
+func (w *reply) endSend() {
+	w.body.endSend()
+	w.client.serve(w.isWhole(0))
+}
 
 // isWhole tells whether n more bytes make the reply as long as was stated.
 func (w *reply) isWhole(n int64) bool {
@@ -238,7 +244,7 @@ func (w *reply) finish() {
 func (w *reply) SetReadDeadline(t time.Time) error { return w.body.setDeadline(t) }
 
 // SetWriteDeadline is for http.ResponseController.
-func (w *reply) SetWriteDeadline(t time.Time) error { return w.conn.SetWriteDeadline(t) }
+func (w *reply) SetWriteDeadline(t time.Time) error { return w.body.setWriteDeadline(t) }
 
 // EnableFullDuplex is for http.ResponseController: it is always so.
 func (w *reply) EnableFullDuplex() error { return nil }

@@ -67,7 +67,7 @@ func (w *reply) sendFile(src io.Reader) (int64, error) {
 	if w.length >= 0 {
 		room = min(limit, w.length-w.written)
 	}
-	w.beginSend(room)
+	w.beginSend(false, room)
 	defer w.endSend()
 	n, err := w.conn.sendFile(file, room)
 	w.written += n

@@ -21,12 +21,18 @@ import (
 // values of ctx but do not end with it.
 //
 // A request's context ends when its client has left, as far as that can be
-// known: once the body has been read, on a Unix socket when the client closes,
-// on TCP when it resets. A client that leaves with all of the reply does not end
+// known: once the body has come, on a Unix socket when the client closes, on
+// TCP when it resets. A client that leaves with all of the reply does not end
 // it, because web servers do so while the handler may still have work to do:
 // after as many bytes as Content-Length states, after the header to HEAD and
 // of 204 and 304. Without Content-Length only the handler's return ends a
 // reply.
+//
+// A handler may reply before it has read the body. What comes of the body
+// before the reply begins (while it flows, within two seconds and 16 MiB), and
+// while a write to the client waits, is kept for the handler, in memory and
+// then in a file in TMPDIR: some web servers read nothing before they have sent
+// all, some send no more once a reply has begun.
 //
 // A panic of h is logged and gives 500 if nothing was sent. The ResponseWriter
 // also is an http.Flusher and an io.ReaderFrom that uses sendfile(2), and has
@@ -130,6 +136,7 @@ func (s *server) answer(c *Conn, req *scgi.Request, r *http.Request) {
 	}
 	w := newReply(c, r, body, client, s.log)
 	defer func() {
+		body.Close() // what comes while the end of the reply is sent is not kept
 		w.finish()
 		body.end()
 		cancel()

@@ -124,8 +124,8 @@ func TestHandlerSetsItsOwnReadDeadline(t *testing.T) {
 	conn.Close()
 }
 
-// A web server may write the whole body before it reads anything; its handler
-// may read while it writes.
+// This client reads while it writes; TestClientMaySendAllBeforeItReads has one
+// that does not.
 func TestLargeBodiesBothWays(t *testing.T) {
 	const size = 10 << 20
 	m, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
