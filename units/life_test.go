@@ -384,3 +384,32 @@ func TestStopOfTheTargetStopsAllPools(t *testing.T) {
 		p.waitShow(p.socket(), "ActiveState", is("inactive"))
 	}
 }
+
+// The unit's TimeoutStopSec= is for what comes after a crash. An orderly stop has
+// StopTimeoutSec=, and asks systemd for it.
+func TestAStopTakesWhatTheConfigurationAllows(t *testing.T) {
+	p := newPool(t, "patient", wsgi+"StopTimeoutSec=60s\n")
+	p.dropIn(p.service(), "stop.conf", "[Service]\nTimeoutStopSec=2s\n")
+	p.ask("/?here")
+	h := p.hold(1, "stop")
+	stopped := make(chan error, 1)
+	go func() {
+		_, err := p.m.try("systemctl", "stop", p.service())
+		stopped <- err
+	}()
+	p.waitShow(p.service(), "ActiveState", is("deactivating"))
+	select {
+	case err := <-stopped:
+		t.Errorf("the stop did not wait: %v", err)
+	case <-time.After(7 * time.Second): // what the unit allows, three times: stop, SIGTERM, SIGKILL
+	}
+	if lost := h.release(); lost > 0 {
+		t.Error("the request at work was cut")
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	if result := p.show(p.service(), "Result"); result != "success" {
+		t.Errorf("the result is %s", result)
+	}
+}
