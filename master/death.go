@@ -49,7 +49,11 @@ func (l *loop) noteExit(w *worker, exit process.Exit) {
 		if outside(exit) && w.trial == nil {
 			l.failsNoMore() // not the application's doing: try again, but no slower
 		}
-		l.startFailed(w, "it "+verb(exit)+" before it was ready")
+		why := "it " + verb(exit) + " before it was ready"
+		if exit.Clean() {
+			why += "; a worker says READY=1, see scgid-worker(7), and CGI programs are run by scgi-cgi"
+		}
+		l.startFailed(w, why)
 		return
 	case w.state == killed:
 		l.exit("killed")

@@ -453,6 +453,7 @@ func TestBadStartIsToldToTheMaster(t *testing.T) {
 		"unknown flag: --bad":                   {"--bad"},
 		"--slots 0 is not within 1 to 4096":     {"--slots", "0", "/bin/true"},
 		"cannot find the program":               {"/nonexistent/program"},
+		"is ./serve_test.go meant?":             {"serve_test.go"},
 		"open /nonexistent: no such file":       {"--root", "/nonexistent"},
 		`--env "1=2" is not NAME=VALUE`:         {"--env", "1=2", "/bin/true"},
 		`"x" is too much`:                       {"--root", "/", "x"},

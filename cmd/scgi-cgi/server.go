@@ -60,6 +60,9 @@ func fixed(args []string, env *environment) (func(scgi.Header) (script, error), 
 	if err == nil {
 		path, err = filepath.Abs(path)
 	}
+	if err != nil && !strings.Contains(args[0], "/") && exists("./"+args[0]) {
+		return nil, fmt.Errorf("cannot find the program: %v; is ./%s meant?", err, args[0])
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot find the program: %v", err)
 	}

@@ -21,7 +21,7 @@ import (
 func openFront(addr string, to *activation.Socket, log logger) (*http.Server, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, hinted{fmt.Errorf("cannot serve HTTP: %w", err), "choose another address for --http"}
+		return nil, hinted{fmt.Errorf("cannot serve HTTP: %w", err), "--http takes HOST:PORT, such as 127.0.0.1:8080, that nobody else has"}
 	}
 	transport := &scgi.Transport{Dial: dialer(to)}
 	front := &http.Server{

@@ -71,6 +71,7 @@ func TestApplicationThatCannotBeLoaded(t *testing.T) {
 		"syntax":  "def (:",
 		"exits":   "import sys; sys.exit('configuration missing')",
 		"nothing": "",
+		"flask":   "def app(): pass",
 		"number":  "application = 5",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name+".wsgi"), []byte(text), 0o600); err != nil {
@@ -89,6 +90,7 @@ func TestApplicationThatCannotBeLoaded(t *testing.T) {
 		dir + "/syntax.wsgi":       "SyntaxError",
 		dir + "/exits.wsgi":        "SystemExit: configuration missing",
 		dir + "/nothing.wsgi":      "AttributeError",
+		dir + "/flask.wsgi":        "has no attribute 'application', but app: name it " + dir + "/flask.wsgi:app",
 		dir + "/number.wsgi":       "int, not callable",
 		dir + "/exits.wsgi:x(y)":   "SystemExit",
 		"app:application.__name__": "str, not callable",

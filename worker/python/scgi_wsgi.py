@@ -1126,7 +1126,12 @@ def load(name):
     sys.path.insert(0, directory)
     where, what = split_name(name)
     module = load_file(where) if is_file(where) else load_module(where)
-    app = find(module, what)
+    try:
+        app = find(module, what)
+    except AttributeError as error:
+        if what == "application" and callable(getattr(module, "app", None)):
+            raise AttributeError("%s, but app: name it %s:app" % (error, where)) from None
+        raise
     if not callable(app):
         raise TypeError("%s is %s, not callable" % (name, type(app).__name__))
     return app
@@ -1211,9 +1216,9 @@ def options_of(argv):
     import argparse
 
     parser = argparse.ArgumentParser(
-        prog="scgi_wsgi.py",
+        prog="scgi-wsgi",
         description="Serve a WSGI application as a worker of scgid.",
-        epilog="Try it out with: scgid run --http 127.0.0.1:8080 -- scgi_wsgi.py MODULE:CALLABLE",
+        epilog="Try it out with: scgid run --http 127.0.0.1:8080 -- scgi-wsgi MODULE:CALLABLE",
     )
     add = parser.add_argument
     add("application", metavar="MODULE:CALLABLE | FILE.wsgi", help="callable defaults to application")
@@ -1259,7 +1264,7 @@ def take_link():
     if text is None:
         sys.exit(
             "scgi_wsgi: SCGID_WORKER_FD is not set: this program is a worker that scgid starts\n"
-            "scgi_wsgi: hint: scgid run --http 127.0.0.1:8080 -- scgi_wsgi.py MODULE:CALLABLE"
+            "scgi_wsgi: hint: scgid run --http 127.0.0.1:8080 -- scgi-wsgi MODULE:CALLABLE"
         )
     try:
         fd = int(text)
