@@ -34,7 +34,7 @@ GOFLAGS_BUILD = -trimpath -ldflags '-X main.version=$(VERSION)'
 STATICCHECK   = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME     ?= 10s
 
-.PHONY: build demo check deps lint test check-debian13 fuzz bench install install-units clean
+.PHONY: build built demo check deps lint test check-debian13 fuzz bench install install-units clean
 
 build: ## programs into bin/
 	$(GO) build $(GOFLAGS_BUILD) -o bin/ ./cmd/scgid ./cmd/scgictl ./cmd/scgi-cgi ./cmd/scgibench
@@ -66,7 +66,11 @@ fuzz: ## short; FUZZTIME=5m for long runs
 bench: build ## speed beside a small C dispatcher, in one run
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./cmd/scgibench/...
 
-install: build install-units ## everything; DESTDIR for packages
+# sudo's PATH has no go where that is in /usr/local/go: then what is built is taken.
+built:
+	@if command -v $(GO) >/dev/null || ! test -x bin/scgid; then $(MAKE) --no-print-directory build; fi
+
+install: built install-units ## everything; DESTDIR for packages
 	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(libdir) \
 		$(addprefix $(DESTDIR)$(datadir)/,$(sharedirs))
 	install -m 755 bin/scgid $(DESTDIR)$(sbindir)/
