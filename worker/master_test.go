@@ -135,16 +135,16 @@ func (m *master) pass(conn int) (id uint64, err error) {
 // done waits for the worker's DONE of a connection.
 func (m *master) done(id uint64) link.Message {
 	m.t.Helper()
+	end := time.Now().Add(patience)
 	timer := time.AfterFunc(patience, m.change.Broadcast)
 	defer timer.Stop()
-	end := time.Now().Add(patience)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for {
 		if message, ok := m.dones[id]; ok {
 			return message
 		}
-		if time.Now().After(end) {
+		if !time.Now().Before(end) {
 			m.t.Fatalf("no DONE=%d", id)
 		}
 		m.change.Wait()

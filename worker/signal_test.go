@@ -137,8 +137,9 @@ func start(t testing.TB, mode string) *process {
 	}
 	end.Close()
 	go func() {
-		p.exited <- p.cmd.Wait()
-		m.file.Close()
+		err := p.cmd.Wait()
+		m.file.Close() // before anybody counts descriptors
+		p.exited <- err
 	}()
 	return p
 }
@@ -277,6 +278,11 @@ func TestSIGUSR2WritesStacksAndTheWorkerLives(t *testing.T) {
 	p := start(t, "serve")
 	if ready := <-p.ready; string(ready.DumpSignal) != "USR2" {
 		t.Errorf("DUMPSIGNAL=%s", ready.DumpSignal)
+	}
+	first, _ := p.dial("unix") // before that there may be no slot
+	first.Write(request("/first", ""))
+	if err := wantAnswer(first, "/first"); err != nil {
+		t.Error(err)
 	}
 	written := p.stderr.has("worker.(*server).slot")
 	p.cmd.Process.Signal(syscall.SIGUSR2)
