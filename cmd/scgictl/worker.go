@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"github.com/spf13/cobra"
+
+	"github.com/scgid/scgid/control"
 )
 
 // workerCommand makes a command that does one thing to one worker. first may
@@ -29,9 +31,21 @@ func (c *ctl) workerCommand(v poolVerb, first func(context.Context, *target, uin
 		ctx, cancel := soon(ctx)
 		defer cancel()
 		if err := t.Call(ctx, v.verb, map[string]any{"worker": id}, nil); err != nil {
-			return err
+			return workerError(t, err)
 		}
 		return c.show(nothing{}, func(s *screen) { s.line(span{bold, t.String()}, fmt.Sprintf(": worker %d ", id), done) })
 	}
 	return c.poolCommand(v)
+}
+
+// workerError has a hint where there is no such worker.
+func workerError(t *target, err error) error {
+	e := *control.AsError(err)
+	if e.Code != control.CodeNoWorker {
+		return err
+	}
+	if t.name == "" {
+		return e.WithHint("scgictl workers --socket %s", t.Socket())
+	}
+	return e.WithHint("scgictl workers %s", t.name)
 }
