@@ -35,7 +35,8 @@ configuration, a user of its own, and drop-ins of its units, which say who may
 send requests. It says what to type next, and starts nothing. It never writes
 over a file, and takes everything back if one cannot be written.`,
 		Example: "  scgictl create wiki --set Worker.WorkingDirectory=/srv/wiki -- scgi-wsgi wiki.wsgi:application\n" +
-			"  scgictl create git --web-group nginx -- scgi-cgi /usr/lib/git-core/git-http-backend\n" +
+			"  scgictl create git -- scgi-cgi --env GIT_PROJECT_ROOT=/srv/git --env GIT_HTTP_EXPORT_ALL=1 \\\n" +
+			"    /usr/lib/git-core/git-http-backend\n" +
 			"  scgictl create mine --user -- scgi-wsgi ~/app.wsgi",
 		DisableFlagsInUseLine: true,
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {

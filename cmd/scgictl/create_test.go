@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -31,6 +32,29 @@ func TestPoolsHaveUsersThatSystemdTakes(t *testing.T) {
 			t.Errorf("%s and %s have one user, %s", pool, other, user)
 		}
 		seen[user] = pool
+	}
+}
+
+// The examples are typed as they are, on any system.
+func TestTheExamplesOfCreateWorkAnywhere(t *testing.T) {
+	root, home := t.TempDir(), t.TempDir()
+	if err := os.Mkdir(root+"/etc", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	examples := strings.ReplaceAll(createCommand(newCtl()).Example, "\\\n", "")
+	for _, line := range strings.Split(examples, "\n") {
+		if strings.Contains(line, "git-http-backend") && !strings.Contains(line, "GIT_PROJECT_ROOT=") {
+			t.Errorf("git-http-backend wants GIT_PROJECT_ROOT: %s", line)
+		}
+		dry := "--dry-run --root " + root + " -- "
+		if strings.Contains(line, "--user") {
+			dry = "--dry-run -- "
+		}
+		cmd := exec.Command("sh", "-c", strings.Replace(line, "-- ", dry, 1))
+		cmd.Env = append(os.Environ(), "HOME="+home)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", line, err, out)
+		}
 	}
 }
 
