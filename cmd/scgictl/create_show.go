@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -53,7 +56,54 @@ func (p *plan) nginx() string {
 	case isPath(addr):
 		addr = "unix:" + addr
 	}
-	return "location / { include scgi_params; scgi_pass " + addr + "; }"
+	params := "include scgi_params; "
+	if dir, ok := p.cgiRoot(); ok {
+		params += "scgi_param SCRIPT_FILENAME " + nginxPath(dir) + "; "
+	}
+	return "location / { " + params + "scgi_pass " + addr + "; }"
+}
+
+// plainPath is what nginx takes without quotes.
+var plainPath = regexp.MustCompile(`^[A-Za-z0-9_./@:+,=~%-]*$`)
+
+// nginxPath is the request's path beneath dir.
+func nginxPath(dir string) string {
+	if plainPath.MatchString(dir) {
+		return dir + "$document_uri"
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(dir) + `$document_uri"`
+}
+
+// cgiValued are the flags of scgi-cgi(1) whose value may be the next argument.
+var cgiValued = []string{"--slots", "--root", "--index", "--env", "--pass-env"}
+
+// cgiRoot is the directory beneath which scgi-cgi looks for the programs that
+// requests name, without a slash at its end.
+func (p *plan) cgiRoot() (dir string, ok bool) {
+	argv := p.loaded.Worker.ExecStart
+	if filepath.Base(argv[0]) != "scgi-cgi" {
+		return "", false
+	}
+	for i := 1; i < len(argv); i++ {
+		name, value, inOne := strings.Cut(argv[i], "=")
+		if !strings.HasPrefix(name, "--") {
+			return "", false // the one program
+		}
+		if !inOne && slices.Contains(cgiValued, name) && i+1 < len(argv) {
+			i++
+			value = argv[i]
+		}
+		if name == "--root" {
+			dir = value
+		}
+	}
+	if dir == "" {
+		return "", false
+	}
+	if !filepath.IsAbs(dir) {
+		dir = filepath.Join("/", p.loaded.Worker.WorkingDirectory, dir)
+	}
+	return strings.TrimSuffix(filepath.Clean(dir), "/"), true
 }
 
 func (c *ctl) showPlan(p *plan, dryRun bool) error {

@@ -58,6 +58,33 @@ func TestTheExamplesOfCreateWorkAnywhere(t *testing.T) {
 	}
 }
 
+// Without SCRIPT_FILENAME, scgi-cgi --root answers 403.
+func TestNginxIsToldWhichProgramIsWanted(t *testing.T) {
+	const begin = "location / { include scgi_params; "
+	for _, c := range []struct {
+		command []string
+		want    string
+	}{
+		{[]string{"scgi-cgi", "--root", "/usr/lib/cgi-bin"}, "scgi_param SCRIPT_FILENAME /usr/lib/cgi-bin$document_uri; "},
+		{[]string{"/opt/bin/scgi-cgi", "--slots", "8", "--pass-authorization", "--root=/srv/cgi/"}, "scgi_param SCRIPT_FILENAME /srv/cgi$document_uri; "},
+		{[]string{"scgi-cgi", "--root", "/srv/my cgi"}, `scgi_param SCRIPT_FILENAME "/srv/my cgi$document_uri"; `},
+		{[]string{"scgi-cgi", "--root", "cgi"}, "scgi_param SCRIPT_FILENAME /cgi$document_uri; "},
+		{[]string{"scgi-cgi", "--root", "/"}, "scgi_param SCRIPT_FILENAME $document_uri; "},
+		{[]string{"scgi-cgi", "/usr/bin/program", "--root", "/srv"}, ""},
+		{[]string{"scgi-cgi", "--env", "--root", "/usr/bin/program"}, ""},
+		{[]string{"scgi-cgi", "--root"}, ""},
+		{[]string{"other", "--root", "/srv"}, ""},
+	} {
+		p, err := newPlan(&setup{name: "cgi", root: t.TempDir()}, c.command, createFlags{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := p.nginx(), begin+c.want+"scgi_pass unix:/run/scgid/cgi.sock; }"; got != want {
+			t.Errorf("%q: nginx is told\n%s\nwant\n%s", c.command, got, want)
+		}
+	}
+}
+
 func TestBusLabelIsTheServers(t *testing.T) {
 	for _, pool := range []string{"wiki", "my-app", "a.b", "1st", "x1", "_", "a_b", "Z-"} {
 		if got, want := "org.scgid1.app."+busLabel(pool), bus.Name(pool); got != want {
