@@ -192,6 +192,14 @@ func (p *plan) advise() {
 			p.notes = append(p.notes, "any user of this machine may send requests to "+addr)
 		}
 	}
+	if app := p.module(); app != "" && p.loaded.Worker.WorkingDirectory == "" {
+		dir := "/"
+		if p.ofUser() {
+			dir = "your home directory"
+		}
+		p.notes = append(p.notes, fmt.Sprintf("it runs in %s, where scgi-wsgi looks for %s: the directory that has it is set with "+
+			"--set Worker.WorkingDirectory=DIR", dir, app))
+	}
 	if p.root != "" {
 		return
 	}
@@ -208,6 +216,23 @@ func (p *plan) advise() {
 		}
 	}
 	p.reach()
+}
+
+// moduleForm is MODULE:CALLABLE, or a file without a directory.
+var moduleForm = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_.]*)(:.*)?$`)
+
+// module is what scgi-wsgi(1) looks for beneath the working directory.
+func (p *plan) module() string {
+	argv := p.loaded.Worker.ExecStart
+	if filepath.Base(argv[0]) != "scgi-wsgi" {
+		return ""
+	}
+	for _, arg := range argv[1:] {
+		if m := moduleForm.FindStringSubmatch(arg); m != nil {
+			return m[1]
+		}
+	}
+	return ""
 }
 
 // reach notes what of the command the pool's user cannot read, by the modes.

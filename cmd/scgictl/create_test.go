@@ -85,6 +85,35 @@ func TestNginxIsToldWhichProgramIsWanted(t *testing.T) {
 	}
 }
 
+func TestAModuleWantsAWorkingDirectory(t *testing.T) {
+	for _, c := range []struct {
+		command, set []string
+		want         string
+	}{
+		{[]string{"scgi-wsgi", "wiki.wsgi:application"}, nil, "wiki.wsgi"},
+		{[]string{"/usr/bin/scgi-wsgi", "--threads", "4", "wiki:create_app('/etc/wiki')"}, nil, "wiki"},
+		{[]string{"scgi-wsgi", "wiki"}, nil, "wiki"},
+		{[]string{"scgi-wsgi", "wiki:app"}, []string{"Worker.WorkingDirectory=/srv/wiki"}, ""},
+		{[]string{"scgi-wsgi", "--mount", "/wiki", "/srv/wiki.wsgi:app"}, nil, ""},
+		{[]string{"other", "wiki:app"}, nil, ""},
+	} {
+		p, err := newPlan(&setup{name: "wiki", root: t.TempDir()}, c.command, createFlags{set: c.set})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.advise()
+		got := ""
+		for _, note := range p.notes {
+			if app, ok := strings.CutPrefix(note, "it runs in /, where scgi-wsgi looks for "); ok && strings.HasSuffix(app, " --set Worker.WorkingDirectory=DIR") {
+				got, _, _ = strings.Cut(app, ": ")
+			}
+		}
+		if got != c.want {
+			t.Errorf("%q: the note is about %q, want %q: %q", c.command, got, c.want, p.notes)
+		}
+	}
+}
+
 func TestBusLabelIsTheServers(t *testing.T) {
 	for _, pool := range []string{"wiki", "my-app", "a.b", "1st", "x1", "_", "a_b", "Z-"} {
 		if got, want := "org.scgid1.app."+busLabel(pool), bus.Name(pool); got != want {
