@@ -114,6 +114,38 @@ func TestAModuleWantsAWorkingDirectory(t *testing.T) {
 	}
 }
 
+// dbus-daemon has ignored the rules for group scgid if it was not there.
+func TestTheBusLearnsOfTheGroupThatWasMade(t *testing.T) {
+	if _, ok := (&setup{}).id("group", sharedUser); ok {
+		t.Skip("group " + sharedUser + " is there already")
+	}
+	bin, there := t.TempDir(), t.TempDir()
+	called := filepath.Join(bin, "called")
+	for name, status := range map[string]string{"systemd-sysusers": "0", "busctl": "1"} {
+		text := "#!/bin/sh\necho " + name + " \"$@\" >>" + called + "\nexit " + status + "\n"
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	const reload = "busctl call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus ReloadConfig\n"
+	for _, c := range []struct{ what, root, systemd, want string }{
+		{"this system", "", there, "systemd-sysusers scgid.conf\n" + reload},
+		{"without systemd", "", there + "/none", "systemd-sysusers scgid.conf\n"},
+		{"an image", there, there, "systemd-sysusers --root=" + there + " scgid.conf\n"},
+	} {
+		p := &plan{setup: &setup{name: "wiki", root: c.root}, user: sharedUser}
+		if err := (&ctl{systemd: c.systemd}).makeUsers(t.Context(), p); err != nil {
+			t.Errorf("%s: %v", c.what, err)
+		}
+		got, err := os.ReadFile(called)
+		if err != nil || string(got) != c.want {
+			t.Errorf("%s: called %q, %v, want %q", c.what, got, err, c.want)
+		}
+		os.Remove(called)
+	}
+}
+
 func TestBusLabelIsTheServers(t *testing.T) {
 	for _, pool := range []string{"wiki", "my-app", "a.b", "1st", "x1", "_", "a_b", "Z-"} {
 		if got, want := "org.scgid1.app."+busLabel(pool), bus.Name(pool); got != want {

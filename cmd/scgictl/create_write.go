@@ -79,7 +79,8 @@ func (c *ctl) writeAll(ctx context.Context, p *plan, d *draft) error {
 // makeUsers makes those that are not there, by sysusers.d(5).
 func (c *ctl) makeUsers(ctx context.Context, p *plan) error {
 	var files []string
-	if _, ok := p.id("group", sharedUser); !ok {
+	_, known := p.id("group", sharedUser)
+	if !known {
 		files = append(files, "scgid.conf") // of scgid itself
 	}
 	if p.own {
@@ -92,7 +93,18 @@ func (c *ctl) makeUsers(ctx context.Context, p *plan) error {
 	if p.root != "" {
 		argv = append(argv, "--root="+p.root)
 	}
-	return c.command(ctx, append(argv, files...))
+	err := c.command(ctx, append(argv, files...))
+	if err == nil && !known && p.root == "" && c.underSystemd() {
+		c.reloadBus(ctx)
+	}
+	return err
+}
+
+// reloadBus has the system bus read its rules again: it ignores those for a
+// group, as org.scgid1.conf has them, that did not exist when it read them.
+// Where that fails there is no bus, or a pool is not on it, which its log tells.
+func (c *ctl) reloadBus(ctx context.Context) {
+	_ = c.command(ctx, []string{"busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "ReloadConfig"})
 }
 
 // command runs a program of systemd, which bounds how long it takes. Its error
