@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/scgid/scgid/control"
@@ -52,7 +53,7 @@ func openBus(conf *config.Config, m *master.Master, access control.Access, adhoc
 	}
 	front := bus.New(bus.Options{
 		Pool: m.Passive(), Access: access, Name: conf.Name, Version: version, Address: address,
-		Report: func(err error) { log.Info("not on the bus", "err", err) },
+		Report: func(err error) { notOnBus(log, err) },
 		Log:    func(format string, args ...any) { log.Info(fmt.Sprintf(format, args...)) },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -62,6 +63,24 @@ func openBus(conf *config.Config, m *master.Master, access control.Access, adhoc
 		front.Run(ctx)
 	}()
 	return func() { cancel(); <-done }
+}
+
+// notOnBus writes why there is no bus. A refused name is mostly one of a group
+// that was made after the bus had read its rules.
+func notOnBus(log logger, err error) {
+	if refusedByPolicy(err) {
+		log.Info("not on the bus", "err", err, "hint", "systemctl reload dbus")
+		return
+	}
+	log.Info("not on the bus", "err", err)
+}
+
+// refusedByPolicy says whether the bus answered org.freedesktop.DBus.Error.AccessDenied.
+// The error has its text only: "... is not allowed to own the service ... due to
+// security policies" of dbus-daemon, "... refused by policy" of dbus-broker.
+func refusedByPolicy(err error) bool {
+	text, ok := strings.CutPrefix(err.Error(), "cannot own the bus name ")
+	return ok && (strings.Contains(text, "security policies") || strings.Contains(text, "refused by policy"))
 }
 
 // controlSocket opens the control socket; nil means that there is none.

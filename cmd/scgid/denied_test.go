@@ -1,0 +1,56 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A bus that knows no rules for us, as one that has not read them yet.
+func TestABusThatRefusesOurNameGivesAHint(t *testing.T) {
+	daemon := need(t, "dbus-daemon")
+	dir := t.TempDir()
+	address := "unix:path=" + filepath.Join(dir, "bus")
+	config := filepath.Join(dir, "bus.conf")
+	rules := `<busconfig><listen>` + address + `</listen><auth>EXTERNAL</auth><policy context="default"><allow user="*"/>
+<deny own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>`
+	if err := os.WriteFile(config, []byte(rules), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(daemon, "--nofork", "--print-address", "--config-file="+config)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
+	s, _ := controlled(t, "--set", "Control.Bus=system")
+	s.until("it tells why there is no bus", func() bool { return strings.Contains(s.log.String(), "not on the bus") })
+	for _, line := range strings.Split(s.log.String(), "\n") {
+		if strings.Contains(line, "not on the bus") && !strings.HasSuffix(line, ` hint="systemctl reload dbus"`) {
+			t.Errorf("the log has no hint: %s", line)
+		}
+	}
+}
+
+func TestOnlyARefusalIsOne(t *testing.T) {
+	for text, want := range map[string]bool{
+		"cannot own the bus name org.scgid1: Request to own name refused by policy": true, // dbus-broker
+		"cannot own the bus name org.scgid1: context deadline exceeded":             false,
+		"cannot connect to the system bus: refused by policy":                       false,
+	} {
+		if got := refusedByPolicy(errors.New(text)); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}
