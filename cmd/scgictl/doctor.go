@@ -208,6 +208,14 @@ func (d *doctor) addresses() []string {
 	return nil
 }
 
+// toStart is a hint that starts the pool; empty where that would fail.
+func (d *doctor) toStart(hint string) string {
+	if d.unconfigured() {
+		return ""
+	}
+	return hint
+}
+
 // add notes a finding.
 func (d *doctor) add(g grade, what, text, hint string) {
 	d.checks = append(d.checks, check{what, g, text, hint})
@@ -258,6 +266,10 @@ func (d *doctor) checkControl(context.Context) {
 		d.add(notable, what, "the configuration turns it off", "remove [Control] Socket=off to have scgictl work")
 	default:
 		e := control.AsError(d.statusErr)
-		d.add(bad, what, e.Text, e.Hint)
+		hint := e.Hint
+		if hint == d.startHint(d.name) { // and not, say, what runs instead
+			hint = d.toStart(hint)
+		}
+		d.add(bad, what, e.Text, hint)
 	}
 }

@@ -36,15 +36,21 @@ func (d *doctor) checkConfig(context.Context) {
 		for _, e := range many {
 			d.add(bad, what, e.Error(), "")
 		}
-	case errors.Is(d.confErr, fs.ErrNotExist) && d.status != nil:
-		d.add(good, what, "there is no file; the pool was started without one", "")
+	case d.unconfigured():
+		d.add(bad, what, d.confErr.Error(), "scgictl create "+d.name+" -- COMMAND, or write /etc/scgid/"+d.name+".conf, see scgid.conf(5)")
 	case errors.Is(d.confErr, fs.ErrNotExist):
-		d.add(bad, what, d.confErr.Error(), "write /etc/scgid/"+d.name+".conf, see scgid.conf(5)")
+		d.add(good, what, "there is no file; the pool was started without one", "")
 	case d.confErr != nil:
 		d.cannot(what, d.confErr, "")
 	default:
 		d.checkNamed(what)
 	}
+}
+
+// unconfigured says that there is nothing to be started: the units want a
+// configuration.
+func (d *doctor) unconfigured() bool {
+	return d.status == nil && errors.Is(d.confErr, fs.ErrNotExist)
 }
 
 // cannot notes an error; what this user may not look at is none of the pool's.

@@ -225,7 +225,7 @@ func (d *doctor) checkUnits(context.Context) {
 		case u.active == "failed":
 			d.add(bad, what, text+": "+u.result, "systemctl status "+u.name)
 		case u.active == "inactive" && strings.HasSuffix(u.name, ".socket"):
-			d.add(notable, what, text, "systemctl enable --now "+u.name+", unless scgid opens its sockets itself")
+			d.add(notable, what, text, d.toStart("systemctl enable --now "+u.name+", unless scgid opens its sockets itself"))
 		default:
 			d.add(good, what, text, "")
 		}

@@ -24,7 +24,7 @@ func (d *doctor) checkSockets(ctx context.Context) {
 	}
 	if len(d.where) == 0 {
 		d.add(bad, socketCheck, "nothing says where the pool listens",
-			"systemctl enable --now scgid@"+d.name+".socket, or set [Pool] Listen= in its configuration")
+			d.toStart("systemctl enable --now scgid@"+d.name+".socket, or set [Pool] Listen= in its configuration"))
 		return
 	}
 	if d.web == nil {
@@ -64,7 +64,7 @@ func (d *doctor) checkSocket(ctx context.Context, to endpoint) {
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		d.refused(to.address, looks)
 	default:
-		text, hint := connectFault(err, d.name)
+		text, hint := d.connectFault(err)
 		d.add(bad, socketCheck, looks+": "+who+" cannot connect: "+text, hint)
 	}
 }
@@ -98,14 +98,14 @@ func (d *doctor) tryConnect(ctx context.Context, to endpoint) (who string, err e
 }
 
 // connectFault says what an errno of connect(2) means here, and what to do.
-func connectFault(err error, name string) (text, hint string) {
+func (d *doctor) connectFault(err error) (text, hint string) {
 	switch {
 	case errors.Is(err, unix.ECONNREFUSED):
-		return "nobody listens there", "start the pool: systemctl start scgid@" + name + ".socket, or scgid serve " + name
+		return "nobody listens there", d.toStart("start the pool: systemctl start scgid@" + d.name + ".socket, or scgid serve " + d.name)
 	case errors.Is(err, unix.EAGAIN):
-		return "the kernel's backlog of this socket is full", "scgictl explain " + name + " says what the pool is busy with"
+		return "the kernel's backlog of this socket is full", "scgictl explain " + d.name + " says what the pool is busy with"
 	case errors.Is(err, unix.ETIMEDOUT):
-		return "no connection within the time limit; the kernel's backlog may be full", "scgictl explain " + name
+		return "no connection within the time limit; the kernel's backlog may be full", "scgictl explain " + d.name
 	}
 	return err.Error(), ""
 }
@@ -116,12 +116,12 @@ func (d *doctor) missing(path string, err error) {
 	for _, dir := range dirsTo(path) {
 		if _, e := os.Stat(dir); errors.Is(e, fs.ErrNotExist) {
 			d.add(bad, socketCheck, fmt.Sprintf("%s does not exist: there is no directory %s", path, dir),
-				"make the directory, or have the unit do so: RuntimeDirectory= in systemd.exec(5)")
+				d.toStart("make the directory, or have the unit do so: RuntimeDirectory= in systemd.exec(5)"))
 			return
 		}
 	}
 	if errors.Is(err, unix.ENOENT) {
-		d.add(bad, socketCheck, path+" does not exist", hint)
+		d.add(bad, socketCheck, path+" does not exist", d.toStart(hint))
 		return
 	}
 	if errors.Is(err, unix.EACCES) {

@@ -209,10 +209,15 @@ func (c *ctl) notRunning(name string, found []api.Found) error {
 	if others := running(found); len(others) > 0 {
 		return e.WithHint("these run: %s", names(others))
 	}
+	return e.WithHint("%s", c.startHint(name))
+}
+
+// startHint is the command that starts a pool.
+func (c *ctl) startHint(name string) string {
 	if c.underSystemd() {
-		return e.WithHint("systemctl start scgid@%s.service", name)
+		return "systemctl start scgid@" + name + ".service"
 	}
-	return e.WithHint("scgid serve %s", name)
+	return "scgid serve " + name
 }
 
 // running leaves out sockets that a master left behind when it was killed:
