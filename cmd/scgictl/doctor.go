@@ -94,6 +94,7 @@ type doctor struct {
 
 	conf    *config.Config // nil: there is none, or it is wrong
 	confErr error
+	own     bool // it is a pool of systemctl --user
 
 	target    *target
 	status    *control.Status // nil: nobody told
@@ -202,10 +203,13 @@ func (d *doctor) addresses() []string {
 			return u.listens
 		}
 	}
-	if d.conf != nil {
-		return d.conf.Pool.Listen
+	switch {
+	case d.conf == nil:
+		return nil
+	case d.own && len(d.conf.Pool.Listen) == 0 && ownSocket(d.name) != "":
+		return []string{ownSocket(d.name)}
 	}
-	return nil
+	return d.conf.Pool.Listen
 }
 
 // toStart is a hint that starts the pool; empty where that would fail.
@@ -214,6 +218,23 @@ func (d *doctor) toStart(hint string) string {
 		return ""
 	}
 	return hint
+}
+
+// systemctl begins a command for the pool's units.
+func (d *doctor) systemctl() string {
+	if d.own {
+		return "systemctl --user "
+	}
+	return "systemctl "
+}
+
+// toStartSocket is a hint where nobody listens.
+func (d *doctor) toStartSocket() string {
+	hint := "start the pool: " + d.systemctl() + "start scgid@" + d.name + ".socket"
+	if !d.own {
+		hint += ", or scgid serve " + d.name
+	}
+	return d.toStart(hint)
 }
 
 // add notes a finding.

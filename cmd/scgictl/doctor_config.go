@@ -18,8 +18,16 @@ func (d *doctor) loadConfig() {
 	switch {
 	case d.file != "":
 		d.conf, d.confErr = config.LoadFile(d.file, nil)
+		abs, err := filepath.Abs(d.file)
+		d.own = err == nil && abs == ownConfig(d.name)
 	case d.name != "":
-		d.conf, d.confErr = config.Load(d.name, d.configs, nil)
+		if d.target != nil && d.target.user { // the system may have one of that name
+			d.conf, d.confErr = loadOwn(d.name)
+			d.own = !errors.Is(d.confErr, fs.ErrNotExist)
+		}
+		if !d.own {
+			d.conf, d.own, d.confErr = d.load(d.name)
+		}
 	default:
 		d.confErr = fs.ErrNotExist
 	}

@@ -179,7 +179,7 @@ func (d *doctor) readUnits(ctx context.Context) []unitState {
 	defer cancel()
 	args := []string{"show", "-p", "Id,LoadState,ActiveState,SubState,Result,NRestarts,Listen",
 		"scgid@" + d.name + ".socket", "scgid@" + d.name + ".service"}
-	if d.target != nil && d.target.unit == "" && d.uid != 0 {
+	if d.own || d.target != nil && d.target.unit == "" && d.uid != 0 {
 		args = append([]string{"--user"}, args...)
 	}
 	out, err := exec.CommandContext(ctx, "systemctl", args...).Output()
@@ -223,9 +223,9 @@ func (d *doctor) checkUnits(context.Context) {
 		}
 		switch {
 		case u.active == "failed":
-			d.add(bad, what, text+": "+u.result, "systemctl status "+u.name)
+			d.add(bad, what, text+": "+u.result, d.systemctl()+"status "+u.name)
 		case u.active == "inactive" && strings.HasSuffix(u.name, ".socket"):
-			d.add(notable, what, text, d.toStart("systemctl enable --now "+u.name+", unless scgid opens its sockets itself"))
+			d.add(notable, what, text, d.toStart(d.systemctl()+"enable --now "+u.name+", unless scgid opens its sockets itself"))
 		default:
 			d.add(good, what, text, "")
 		}

@@ -24,10 +24,10 @@ func (d *doctor) checkSockets(ctx context.Context) {
 	}
 	if len(d.where) == 0 {
 		d.add(bad, socketCheck, "nothing says where the pool listens",
-			d.toStart("systemctl enable --now scgid@"+d.name+".socket, or set [Pool] Listen= in its configuration"))
+			d.toStart(d.systemctl()+"enable --now scgid@"+d.name+".socket, or set [Pool] Listen= in its configuration"))
 		return
 	}
-	if d.web == nil {
+	if d.web == nil && !d.own {
 		d.add(notable, socketCheck, "there is none of the users "+strings.Join(webUsers, ", ")+", so permissions are not checked",
 			"name the web server's user: --web-user USER")
 	}
@@ -60,6 +60,11 @@ func (d *doctor) checkSocket(ctx context.Context, to endpoint) {
 	switch {
 	case err == nil:
 		d.add(good, socketCheck, looks+": "+who+" can connect", "")
+		if d.closed(to) {
+			d.add(notable, socketCheck, to.address+" is in a directory of its user alone: a web server that runs as another user cannot connect",
+				"for a web server: scgictl create --user with --listen 127.0.0.1:PORT, or without --user")
+			return
+		}
 		d.checkPrivate(to)
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		d.refused(to.address, looks)
@@ -74,7 +79,7 @@ func (d *doctor) checkSocket(ctx context.Context, to endpoint) {
 func (d *doctor) tryConnect(ctx context.Context, to endpoint) (who string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout.d)
 	defer cancel()
-	if d.web == nil {
+	if d.web == nil || d.closed(to) {
 		return "this user", connect(ctx, to)
 	}
 	who = d.web.Name
@@ -101,7 +106,7 @@ func (d *doctor) tryConnect(ctx context.Context, to endpoint) (who string, err e
 func (d *doctor) connectFault(err error) (text, hint string) {
 	switch {
 	case errors.Is(err, unix.ECONNREFUSED):
-		return "nobody listens there", d.toStart("start the pool: systemctl start scgid@" + d.name + ".socket, or scgid serve " + d.name)
+		return "nobody listens there", d.toStartSocket()
 	case errors.Is(err, unix.EAGAIN):
 		return "the kernel's backlog of this socket is full", "scgictl explain " + d.name + " says what the pool is busy with"
 	case errors.Is(err, unix.ETIMEDOUT):
@@ -112,7 +117,10 @@ func (d *doctor) connectFault(err error) (text, hint string) {
 
 // missing says which part of a path is not there, or cannot be seen.
 func (d *doctor) missing(path string, err error) {
-	hint := "start the pool: systemctl start scgid@" + d.name + ".socket, or scgid serve " + d.name
+	if d.closed(endpoint{"unix", path}) && errors.Is(err, unix.ENOENT) {
+		d.add(bad, socketCheck, path+" does not exist", d.toStartSocket())
+		return
+	}
 	for _, dir := range dirsTo(path) {
 		if _, e := os.Stat(dir); errors.Is(e, fs.ErrNotExist) {
 			d.add(bad, socketCheck, fmt.Sprintf("%s does not exist: there is no directory %s", path, dir),
@@ -121,11 +129,12 @@ func (d *doctor) missing(path string, err error) {
 		}
 	}
 	if errors.Is(err, unix.ENOENT) {
-		d.add(bad, socketCheck, path+" does not exist", d.toStart(hint))
+		d.add(bad, socketCheck, path+" does not exist", d.toStartSocket())
 		return
 	}
+	hint := ""
 	if errors.Is(err, unix.EACCES) {
-		if d.web != nil && d.web.obstacle(path) != nil {
+		if d.web != nil && !d.closed(endpoint{"unix", path}) && d.web.obstacle(path) != nil {
 			d.refused(path, path)
 			return
 		}
@@ -141,6 +150,10 @@ func (d *doctor) refused(path, looks string) {
 		who = d.web.Name
 	}
 	var o *obstacle
+	if d.closed(endpoint{"unix", path}) {
+		d.add(bad, socketCheck, looks+": this user cannot connect: permission denied", "run doctor as the pool's user")
+		return
+	}
 	if d.web != nil && strings.HasPrefix(path, "/") {
 		o = d.web.obstacle(path)
 	}

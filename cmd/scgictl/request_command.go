@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"strings"
@@ -133,6 +134,9 @@ func (c *ctl) sleeping(ctx context.Context, name string, notRunning error) (endp
 	all := d.addresses()
 	if len(all) == 0 {
 		return endpoint{}, notRunning
+	}
+	if _, err := os.Lstat(all[0]); d.own && isPath(all[0]) && errors.Is(err, fs.ErrNotExist) {
+		return endpoint{}, notRunning // its socket unit is not started
 	}
 	return parseEndpoint(all[0])
 }

@@ -206,6 +206,9 @@ func (c *ctl) notRunning(name string, found []api.Found) error {
 			WithHint("%s, or scgid run -- COMMAND", start)
 	}
 	e := control.Errorf(control.CodeNotRunning, "%s is not running", name)
+	if _, own, _ := c.load(name); own {
+		return e.WithHint("%s", c.startHint(name))
+	}
 	if others := running(found); len(others) > 0 {
 		return e.WithHint("these run: %s", names(others))
 	}
@@ -214,7 +217,13 @@ func (c *ctl) notRunning(name string, found []api.Found) error {
 
 // startHint is the command that starts a pool.
 func (c *ctl) startHint(name string) string {
-	if c.underSystemd() {
+	_, own, _ := c.load(name)
+	switch {
+	case own && c.underSystemd():
+		return "systemctl --user start scgid@" + name + ".service"
+	case own:
+		return "scgid serve --config " + ownConfig(name)
+	case c.underSystemd():
 		return "systemctl start scgid@" + name + ".service"
 	}
 	return "scgid serve " + name
