@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/scgid/scgid/control"
@@ -68,19 +67,11 @@ func openBus(conf *config.Config, m *master.Master, access control.Access, adhoc
 // notOnBus writes why there is no bus. A refused name is mostly one of a group
 // that was made after the bus had read its rules.
 func notOnBus(log logger, err error) {
-	if refusedByPolicy(err) {
+	if bus.Refused(err) {
 		log.Info("not on the bus", "err", err, "hint", "systemctl reload dbus")
 		return
 	}
 	log.Info("not on the bus", "err", err)
-}
-
-// refusedByPolicy says whether the bus answered org.freedesktop.DBus.Error.AccessDenied.
-// The error has its text only: "... is not allowed to own the service ... due to
-// security policies" of dbus-daemon, "... refused by policy" of dbus-broker.
-func refusedByPolicy(err error) bool {
-	text, ok := strings.CutPrefix(err.Error(), "cannot own the bus name ")
-	return ok && (strings.Contains(text, "security policies") || strings.Contains(text, "refused by policy"))
 }
 
 // controlSocket opens the control socket; nil means that there is none.

@@ -131,12 +131,19 @@ func (s *session) connect(ctx context.Context) error {
 	return err
 }
 
+// Refused says whether what Options.Report was told is that the bus's policy lets
+// us not have our name.
+func Refused(err error) bool {
+	var e dbus.Error
+	return errors.As(err, &e) && e.Name == "org.freedesktop.DBus.Error.AccessDenied"
+}
+
 // own asks for a name, or for a place in the queue for it.
 func (s *session) own(ctx context.Context, name string) error {
 	var answer uint32
 	err := s.bus(ctx, "RequestName", name, uint32(0)).Store(&answer)
 	if err != nil {
-		return fmt.Errorf("cannot own the bus name %s: %v", name, err)
+		return fmt.Errorf("cannot own the bus name %s: %w", name, err)
 	}
 	if dbus.RequestNameReply(answer) == dbus.RequestNameReplyInQueue && name != Base {
 		// Perhaps a master that is about to end. It is ours after that.
