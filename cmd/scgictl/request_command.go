@@ -33,7 +33,8 @@ func requestCommand(c *ctl) *cobra.Command {
 		Long: `Send one SCGI request, as a web server would, and print the body of the reply.
 
 ADDRESS is /path, @name or host:port; a pool's NAME stands for its first
-listener. Variables are those that nginx sends; --env adds or replaces any.
+listener. Variables are those of nginx's scgi_params, with the path as PATH_INFO
+and no DOCUMENT_ROOT; --env adds or replaces any.
 The exit status is 0 for any valid, whole reply.`,
 		Example: "  scgictl request wiki /\n" +
 			"  scgictl request /run/scgid/wiki.sock -v -i '/search?q=x'\n" +
