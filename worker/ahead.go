@@ -5,7 +5,7 @@ import "time"
 // Some web servers write the whole body before they read any of the reply
 // (Apache), and some send no more of the body once they have seen the reply
 // begin (nginx). So before a reply begins the body is received, while it flows
-// and within drainTime and drainBytes; and while a write to the client may
+// and within gatherTime and drainBytes; and while a write to the client may
 // block, the rest is. Nothing but the body's length bounds that: who stopped
 // would make both sides wait for each other.
 //
@@ -14,7 +14,10 @@ import "time"
 
 // gatherGap is how long a body may pause before a reply begins without its
 // rest.
-const gatherGap = 200 * time.Millisecond
+var gatherGap = 200 * time.Millisecond // the tests make it longer
+
+// gatherTime is how long a reply waits for its body at most.
+var gatherTime = drainTime // so do they this
 
 // aheadSize is how much is received at a time.
 const aheadSize = 64 << 10
@@ -56,7 +59,7 @@ func (b *body) isExpected() bool { return b.failed == nil && b.req.Unread() > 0 
 // want to wait for. It leaves half of the time to the write that follows.
 func (b *body) gather() {
 	begun := time.Now()
-	end := begun.Add(drainTime)
+	end := begun.Add(gatherTime)
 	last, gap := b.received, begun.Add(gatherGap)
 	for most := last + drainBytes; b.isMissing() && b.received < most; {
 		if b.received > last {

@@ -116,9 +116,6 @@ func TestAModuleWantsAWorkingDirectory(t *testing.T) {
 
 // dbus-daemon has ignored the rules for group scgid if it was not there.
 func TestTheBusLearnsOfTheGroupThatWasMade(t *testing.T) {
-	if _, ok := (&setup{}).id("group", sharedUser); ok {
-		t.Skip("group " + sharedUser + " is there already")
-	}
 	bin, there := t.TempDir(), t.TempDir()
 	called := filepath.Join(bin, "called")
 	for name, status := range map[string]string{"systemd-sysusers": "0", "busctl": "1"} {
@@ -129,13 +126,17 @@ func TestTheBusLearnsOfTheGroupThatWasMade(t *testing.T) {
 	}
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 	const reload = "busctl call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus ReloadConfig\n"
-	for _, c := range []struct{ what, root, systemd, want string }{
-		{"this system", "", there, "systemd-sysusers scgid.conf\n" + reload},
-		{"without systemd", "", there + "/none", "systemd-sysusers scgid.conf\n"},
-		{"an image", there, there, "systemd-sysusers --root=" + there + " scgid.conf\n"},
+	for _, c := range []struct {
+		what, root, systemd string
+		made                bool
+		want                string
+	}{
+		{"this system", "", there, true, "systemd-sysusers scgid.conf\n" + reload},
+		{"which had the group", "", there, false, "systemd-sysusers scgid.conf\n"},
+		{"without systemd", "", there + "/none", true, "systemd-sysusers scgid.conf\n"},
+		{"an image", there, there, true, "systemd-sysusers --root=" + there + " scgid.conf\n"},
 	} {
-		p := &plan{setup: &setup{name: "wiki", root: c.root}, user: sharedUser}
-		if err := (&ctl{systemd: c.systemd}).makeUsers(t.Context(), p); err != nil {
+		if err := (&ctl{systemd: c.systemd}).sysusers(t.Context(), c.root, []string{"scgid.conf"}, c.made); err != nil {
 			t.Errorf("%s: %v", c.what, err)
 		}
 		got, err := os.ReadFile(called)

@@ -89,12 +89,17 @@ func (c *ctl) makeUsers(ctx context.Context, p *plan) error {
 	if len(files) == 0 {
 		return nil
 	}
+	return c.sysusers(ctx, p.root, files, !known)
+}
+
+// sysusers makes what the files say. newGroup says that the bus has to be told.
+func (c *ctl) sysusers(ctx context.Context, root string, files []string, newGroup bool) error {
 	argv := []string{"systemd-sysusers"}
-	if p.root != "" {
-		argv = append(argv, "--root="+p.root)
+	if root != "" {
+		argv = append(argv, "--root="+root)
 	}
 	err := c.command(ctx, append(argv, files...))
-	if err == nil && !known && p.root == "" && c.underSystemd() {
+	if err == nil && newGroup && root == "" && c.underSystemd() {
 		c.reloadBus(ctx)
 	}
 	return err

@@ -16,9 +16,16 @@ import (
 // privateBus starts a session bus of the test's own and returns its address.
 func privateBus(t *testing.T) string {
 	t.Helper()
-	daemon := need(t, "dbus-daemon")
 	address := "unix:path=" + filepath.Join(t.TempDir(), "bus")
-	cmd := exec.Command(daemon, "--session", "--nofork", "--print-address", "--address="+address)
+	startBus(t, "--session", "--address="+address)
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", address)
+	return address
+}
+
+// startBus runs a dbus-daemon until the test ends, and waits until it answers.
+func startBus(t *testing.T, args ...string) {
+	t.Helper()
+	cmd := exec.Command(need(t, "dbus-daemon"), append(args, "--nofork", "--print-address")...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -30,8 +37,6 @@ func privateBus(t *testing.T) string {
 	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("DBUS_SESSION_BUS_ADDRESS", address)
-	return address
 }
 
 // The same pool, steered by busctl and through the control socket: each sees

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,7 +9,6 @@ import (
 
 // A bus that knows no rules for us, as one that has not read them yet.
 func TestABusThatRefusesOurNameGivesAHint(t *testing.T) {
-	daemon := need(t, "dbus-daemon")
 	dir := t.TempDir()
 	address := "unix:path=" + filepath.Join(dir, "bus")
 	config := filepath.Join(dir, "bus.conf")
@@ -20,18 +17,7 @@ func TestABusThatRefusesOurNameGivesAHint(t *testing.T) {
 	if err := os.WriteFile(config, []byte(rules), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(daemon, "--nofork", "--print-address", "--config-file="+config)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		t.Fatal(err)
-	}
+	startBus(t, "--config-file="+config)
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
 	s, _ := controlled(t, "--set", "Control.Bus=system")
 	s.until("it tells why there is no bus", func() bool { return strings.Contains(s.log.String(), "not on the bus") })
