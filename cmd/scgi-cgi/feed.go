@@ -152,9 +152,9 @@ func (f *feeder) stop() {
 
 // awaitBody waits until the whole body has come, or the program has ended
 // without it, or there is no room to keep it: then the program may be waiting
-// for its reply to be read. nginx stops sending a request's body as soon as it has passed on
-// the header of the reply, so a reply that begins before would cut the body:
-// git-http-backend, for one, writes its header first.
+// for its reply to be read. nginx stops sending a request's body as soon as it
+// has passed on the header of the reply, so a reply that begins before would cut
+// the body: git-http-backend, for one, writes its header first.
 func (p *program) awaitBody(long *feeder) {
 	if long == nil {
 		return
