@@ -160,9 +160,7 @@ func TestWithoutRoomForTheBodyItFlowsThroughTheProgram(t *testing.T) {
 	}
 	c.Close()
 	m.await(done)
-	if log := m.stderr.String(); strings.Count(log, "no room to keep its body for the program: open") != 1 {
-		t.Errorf("the log says %q", log)
-	}
+	m.wantLog("no room to keep its body for the program: open")
 }
 
 func TestLeavingDuringReplyEndsProgram(t *testing.T) {

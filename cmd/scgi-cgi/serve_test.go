@@ -337,9 +337,7 @@ func TestAProgramThatWritesOnAndOnAfterItsReplyEnds(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 	m.await(done)
-	if log := m.stderr.String(); !strings.Contains(log, "after it had replied") {
-		t.Errorf("the log says %q", log)
-	}
+	m.wantLog("after it had replied")
 }
 
 // Whoever asks for a header only has it all, and leaves: no line for the log.
