@@ -137,6 +137,8 @@ type Metrics struct {
 	Service  Histogram     // seconds from pass to done
 	CPU      time.Duration // of the master and its living and ended workers
 	Memory   uint64        // resident bytes of the master and its workers
+
+	LogDropped uint64 // lines of the log that found no room, because writing took too long
 }
 
 // A Histogram counts durations by their upper bounds.

@@ -97,7 +97,7 @@ func serveSocket(p *pool, m *master.Master) func() {
 	}
 	conf, l, log := p.conf, p.control, p.log
 	server := api.NewServer(api.Options{
-		Pool: m, Access: p.access, Name: conf.Name, Version: version,
+		Pool: counted{m, log}, Access: p.access, Name: conf.Name, Version: version,
 		Log: func(format string, args ...any) { log.Info(fmt.Sprintf(format, args...)) },
 	})
 	go func() {
@@ -115,6 +115,18 @@ func serveSocket(p *pool, m *master.Master) func() {
 			os.Remove(filepath.Dir(l.Addr().String()))
 		}
 	}
+}
+
+// counted is the pool with what is counted outside of the master.
+type counted struct {
+	*master.Master
+	log logger
+}
+
+func (c counted) Metrics(ctx context.Context) (control.Metrics, error) {
+	m, err := c.Master.Metrics(ctx)
+	m.LogDropped = c.log.Dropped()
+	return m, err
 }
 
 // listenControl opens the socket where the configuration says, or where

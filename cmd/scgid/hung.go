@@ -31,7 +31,7 @@ func finish(m *master.Master) {
 		}
 		stacks := make([]byte, stacksMax)
 		stacks = stacks[:runtime.Stack(stacks, true)]
-		fmt.Fprintf(os.Stderr, "scgid: the loop gave no sign of life within %v, leaving; all goroutines:\n%s\n", aliveIn, stacks)
+		say(fmt.Sprintf("scgid: the loop gave no sign of life within %v, leaving; all goroutines:\n%s\n", aliveIn, stacks))
 		os.Exit(exitHung)
 	}()
 }

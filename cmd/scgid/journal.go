@@ -18,17 +18,17 @@ import (
 // but try again, at the expense of a processor.
 
 // journalSocket is where the journal takes entries.
-var journalSocket = "/run/systemd/journal/socket"
+const journalSocket = "/run/systemd/journal/socket"
 
-// A journalWriter sends entries to the journal. It is for several goroutines.
+// A journalWriter sends entries to the journal.
 type journalWriter struct {
 	fd int
 	to unix.SockaddrUnix
 }
 
 // openJournal says whether stderr is the journal, and if so returns a way to
-// it that keeps fields apart; nil if there is none.
-func openJournal() (w *journalWriter, isJournal bool) {
+// it, by the socket at this path, that keeps fields apart; nil if there is none.
+func openJournal(socket string) (w *journalWriter, isJournal bool) {
 	isJournal, err := journal.StderrIsJournalStream()
 	if err != nil || !isJournal {
 		return nil, false
@@ -38,7 +38,7 @@ func openJournal() (w *journalWriter, isJournal bool) {
 		return nil, true
 	}
 	// Not connected: the path may be another socket's one day.
-	return &journalWriter{fd, unix.SockaddrUnix{Name: journalSocket}}, true
+	return &journalWriter{fd, unix.SockaddrUnix{Name: socket}}, true
 }
 
 // send sends one entry; it waits while the journal's queue is full. One too
@@ -85,15 +85,14 @@ func sealed(data []byte) (*os.File, error) {
 
 // entry is a line with its fields: ours begin with SCGID_. Members of a group
 // are fields as if there were none.
-func (h *lines) entry(r slog.Record) []byte {
-	b := appendField(nil, "MESSAGE", h.text(r))
-	b = appendField(b, "PRIORITY", strconv.Itoa(priority(r.Level)))
+func (h *lines) entry(text string, level slog.Level, attrs []slog.Attr) []byte {
+	b := appendField(nil, "MESSAGE", text)
+	b = appendField(b, "PRIORITY", strconv.Itoa(priority(level)))
 	b = appendField(b, "SYSLOG_IDENTIFIER", "scgid")
 	b = appendField(b, "SCGID_APP", h.pool)
-	for _, a := range h.attrs {
+	for _, a := range attrs {
 		b = appendAttr(b, a)
 	}
-	r.Attrs(func(a slog.Attr) bool { b = appendAttr(b, a); return true })
 	return b
 }
 

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,17 +26,23 @@ type fakeJournal struct {
 
 func newFakeJournal(t *testing.T) *fakeJournal {
 	t.Helper()
-	j := &fakeJournal{t: t, path: filepath.Join(t.TempDir(), "socket")}
-	var err error
+	return newFakeJournalAt(t, filepath.Join(t.TempDir(), "socket"))
+}
+
+func newFakeJournalAt(t *testing.T, path string) *fakeJournal {
+	t.Helper()
+	j := &fakeJournal{t: t, path: path}
+	err := os.MkdirAll(filepath.Dir(path), 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if j.fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Bind(j.fd, &unix.SockaddrUnix{Name: j.path}); err != nil {
 		t.Fatal(err)
 	}
-	before := journalSocket
-	journalSocket = j.path
-	t.Cleanup(func() { unix.Close(j.fd); journalSocket = before })
+	t.Cleanup(func() { unix.Close(j.fd) })
 	return j
 }
 
@@ -48,13 +55,12 @@ func (j *fakeJournal) log(rest io.Writer) logger {
 		j.t.Fatal(err)
 	}
 	j.t.Setenv("JOURNAL_STREAM", fmt.Sprintf("%d:%d", st.Dev, st.Ino))
-	log := newLog("wiki", true)
-	h := log.Handler().(*lines)
-	if !log.journal || h.journal == nil {
+	log := logTo(rest, j.path, "wiki", true)
+	to := log.Handler().(queued).to.(*lines)
+	if !log.journal || to.journal == nil {
 		j.t.Fatal("the journal is not seen")
 	}
-	h.to = rest
-	j.t.Cleanup(func() { unix.Close(h.journal.fd) })
+	j.t.Cleanup(func() { unix.Close(to.journal.fd) })
 	return log
 }
 
@@ -112,6 +118,24 @@ func (j *fakeJournal) parse(data []byte) map[string]string {
 	return fields
 }
 
+// flush waits until the log's lines are written.
+func flush(t *testing.T, log logger) {
+	t.Helper()
+	if !log.Flush(10 * time.Second) {
+		t.Fatal("the log is not written")
+	}
+}
+
+// A visit is a request as its line is logged: a value with words for people and
+// fields for machines.
+type visit string
+
+func (r visit) String() string { return fmt.Sprintf("GET %q", string(r)) }
+
+func (r visit) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("method", "GET"), slog.String("uri", string(r)))
+}
+
 func TestTheJournalHasALineAndItsFields(t *testing.T) {
 	j := newFakeJournal(t)
 	var rest bytes.Buffer
@@ -137,8 +161,14 @@ func TestTheJournalHasALineAndItsFields(t *testing.T) {
 			map[string]string{"MESSAGE": "GET / 200", "PRIORITY": "6", "SCGID_METHOD": "GET", "SCGID_WORKER": "1"}},
 		{func() { log.With("generation", 2).Info("x", "k", "v") },
 			map[string]string{"MESSAGE": "x generation=2 k=v", "PRIORITY": "6", "SCGID_GENERATION": "2", "SCGID_K": "v"}},
+		{func() { log.With("generation", 2).WithGroup("access").With("method", "GET").Info("x", "k", "v") },
+			map[string]string{"MESSAGE": "x generation=2", "PRIORITY": "6", "SCGID_GENERATION": "2", "SCGID_METHOD": "GET", "SCGID_K": "v"}},
+		// What tells a request is made to words and fields late.
+		{func() { log.LogAttrs(t.Context(), slog.LevelInfo, "", slog.Any("access", visit("/a b"))) },
+			map[string]string{"MESSAGE": `GET "/a b"`, "PRIORITY": "6", "SCGID_METHOD": "GET", "SCGID_URI": "/a b"}},
 	} {
 		test.say()
+		flush(t, log)
 		maps.Copy(test.want, common)
 		got, file := j.entry()
 		if !maps.Equal(got, test.want) || file {
@@ -156,6 +186,7 @@ func TestALineTooLongForADatagramIsWholeInTheJournal(t *testing.T) {
 	log := j.log(&rest)
 	long := strings.Repeat("x", 3<<20)
 	log.Info(long, "k", "v")
+	flush(t, log)
 	got, file := j.entry()
 	if !file || got["MESSAGE"] != long+" k=v" || got["SCGID_K"] != "v" || rest.Len() > 0 {
 		t.Errorf("a file: %v; %d bytes of message, %q; stderr has %d bytes", file, len(got["MESSAGE"]), got["SCGID_K"], rest.Len())
@@ -171,6 +202,7 @@ func TestALineThatTheJournalDoesNotTakeGoesToStderr(t *testing.T) {
 	}
 	log.Warn("it happened", "worker", 3)
 	log.Info("GET / 200", slog.Group("access", "method", "GET"))
+	flush(t, log)
 	if want := "<4>it happened worker=3\n<6>GET / 200\n"; rest.String() != want {
 		t.Errorf("got %q, want %q", rest.String(), want)
 	}
@@ -178,14 +210,13 @@ func TestALineThatTheJournalDoesNotTakeGoesToStderr(t *testing.T) {
 
 // A program's stderr may be a file although its parent's was the journal.
 func TestStderrThatIsNotTheJournalHasText(t *testing.T) {
-	newFakeJournal(t)
+	j := newFakeJournal(t)
 	for _, stream := range []string{"", "1:1", "nonsense"} {
 		t.Setenv("JOURNAL_STREAM", stream)
-		log := newLog("wiki", false)
-		h := log.Handler().(*lines)
 		var text bytes.Buffer
-		h.to = &text
+		log := logTo(&text, j.path, "wiki", false)
 		log.Warn("it happened", "worker", 3)
+		flush(t, log)
 		if _, line, _ := strings.Cut(text.String(), " "); log.journal || line != "scgid[wiki]: warn: it happened worker=3\n" {
 			t.Errorf("JOURNAL_STREAM=%s: got %q", stream, text.String())
 		}

@@ -1,58 +1,126 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
-	"sync"
+	"time"
 )
 
-// A logger is slog's, with lines for people.
+// A logger is slog's, with lines for people, or with fields for the journal.
 type logger struct {
 	*slog.Logger
+	*logQueue
 	level   *slog.LevelVar
 	journal bool // it goes to the journal
 }
 
 // newLog writes to the journal if that is what stderr is, else to stderr.
-func newLog(pool string, verbose bool) logger {
+func newLog(pool string, verbose bool) logger { return logTo(os.Stderr, journalSocket, pool, verbose) }
+
+// logTo is newLog with other places for lines: stderr instead of descriptor 2,
+// and the journal's socket at this path.
+func logTo(stderr io.Writer, socket, pool string, verbose bool) logger {
 	level := new(slog.LevelVar)
 	if verbose {
 		level.Set(slog.LevelDebug)
 	}
-	h := &lines{to: os.Stderr, level: level, pool: pool, mu: new(sync.Mutex)}
-	h.journal, h.priority = openJournal()
-	return logger{slog.New(h), level, h.journal != nil}
+	to := &lines{to: stderr, level: level, pool: pool}
+	to.journal, to.priority = openJournal(socket)
+	h := newQueue(to)
+	return logger{slog.New(h), h.logQueue, level, to.journal != nil}
+}
+
+// say writes to stderr what does not go through the log: why the program
+// ends. It waits a moment only for whoever reads stderr.
+func say(text string) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = os.Stderr.WriteString(text)
+	}()
+	select {
+	case <-done:
+	case <-time.After(flushWithin):
+	}
 }
 
 // lines is a slog.Handler that writes "scgid[pool]: text key=value ...". A
 // group is for machines: its members are fields in the journal, and no text.
+// It is for one goroutine at a time.
 type lines struct {
-	mu       *sync.Mutex
 	to       io.Writer
 	level    *slog.LevelVar
 	pool     string
-	journal  *journalWriter // nil is none
+	journal  *journalWriter // nil if there is none
 	priority bool           // stderr is the journal: lines begin with theirs, see sd-daemon(3)
 	attrs    []slog.Attr
+	group    string // of all attributes that are still to come; "" is none
 }
 
 func (h *lines) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level.Level() }
 
 func (h *lines) WithAttrs(attrs []slog.Attr) slog.Handler {
 	more := *h
-	more.attrs = append(h.attrs[:len(h.attrs):len(h.attrs)], attrs...)
+	more.attrs = append(h.attrs[:len(h.attrs):len(h.attrs)], h.grouped(attrs)...)
 	return &more
 }
 
-func (h *lines) WithGroup(string) slog.Handler { return h }
+func (h *lines) WithGroup(name string) slog.Handler {
+	if name == "" {
+		return h
+	}
+	more := *h
+	more.group = name
+	return &more
+}
+
+// grouped returns attributes in the group of the handler, if it has one.
+func (h *lines) grouped(attrs []slog.Attr) []slog.Attr {
+	if h.group == "" || len(attrs) == 0 {
+		return attrs
+	}
+	return []slog.Attr{{Key: h.group, Value: slog.GroupValue(attrs...)}}
+}
+
+// all returns the attributes of a line, resolved: of the logger and its own.
+func (h *lines) all(r slog.Record) []slog.Attr {
+	var own []slog.Attr
+	r.Attrs(func(a slog.Attr) bool { own = append(own, a); return true })
+	all := append(h.attrs[:len(h.attrs):len(h.attrs)], h.grouped(own)...)
+	resolved := make([]slog.Attr, 0, len(all))
+	for _, a := range all {
+		if a.Value = a.Value.Resolve(); !a.Equal(slog.Attr{}) {
+			resolved = append(resolved, a)
+		}
+	}
+	return resolved
+}
+
+// message is the text of a line for people. A record without one has a value
+// that says it, in which case both are made only here: the value's LogValue
+// has the fields for the journal, its String the message.
+func message(r slog.Record) string {
+	text := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		if text == "" && a.Value.Kind() == slog.KindLogValuer {
+			if s, ok := a.Value.LogValuer().(fmt.Stringer); ok {
+				text = s.String()
+			}
+		}
+		return text == ""
+	})
+	return text
+}
 
 func (h *lines) Handle(_ context.Context, r slog.Record) error {
-	if h.journal != nil && h.journal.send(h.entry(r)) == nil {
+	attrs := h.all(r)
+	text := textOf(message(r), attrs)
+	if h.journal != nil && h.journal.send(h.entry(text, r.Level, attrs)) == nil {
 		return nil
 	}
 	begin := ""
@@ -65,34 +133,29 @@ func (h *lines) Handle(_ context.Context, r slog.Record) error {
 			begin += strings.ToLower(r.Level.String()) + ": "
 		}
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	_, err := io.WriteString(h.to, begin+h.text(r)+"\n")
+	_, err := io.WriteString(h.to, begin+text+"\n")
 	return err
 }
 
-// text is the line without its beginning.
-func (h *lines) text(r slog.Record) string {
-	var b bytes.Buffer
-	b.WriteString(r.Message)
-	for _, a := range h.attrs {
-		attr(&b, a)
+// textOf is a line without its beginning.
+func textOf(message string, attrs []slog.Attr) string {
+	b := []byte(message)
+	for _, a := range attrs {
+		b = appendText(b, a)
 	}
-	r.Attrs(func(a slog.Attr) bool { attr(&b, a); return true })
-	return b.String()
+	return string(b)
 }
 
-// attr writes " key=value", quoted where it would not be one word.
-func attr(b *bytes.Buffer, a slog.Attr) {
-	value := a.Value.Resolve()
-	if value.Kind() == slog.KindGroup {
-		return
+// appendText writes " key=value", quoted where it would not be one word.
+func appendText(b []byte, a slog.Attr) []byte {
+	if a.Value.Kind() == slog.KindGroup {
+		return b
 	}
-	v := value.String()
+	v := a.Value.String()
 	if v == "" || strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r == '"' || r == '=' || r == 0x7f }) {
-		v = fmt.Sprintf("%q", v)
+		v = strconv.Quote(v)
 	}
-	fmt.Fprintf(b, " %s=%s", a.Key, v)
+	return fmt.Appendf(b, " %s=%s", a.Key, v)
 }
 
 // priority is what the journal calls a level.

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -60,18 +61,19 @@ func run() int {
 		return 0
 	}
 	var many config.Errors
-	var h hinted
-	switch {
-	case errors.As(err, &many):
+	var text strings.Builder
+	if errors.As(err, &many) {
 		for _, e := range many {
-			fmt.Fprintln(os.Stderr, "scgid:", e)
+			fmt.Fprintln(&text, "scgid:", e)
 		}
-	default:
-		fmt.Fprintln(os.Stderr, "scgid:", err)
+	} else {
+		fmt.Fprintln(&text, "scgid:", err)
 	}
+	var h hinted
 	if errors.As(err, &h) {
-		fmt.Fprintln(os.Stderr, "scgid: hint:", h.hint)
+		fmt.Fprintln(&text, "scgid: hint:", h.hint)
 	}
+	say(text.String())
 	var usage usageError
 	if many != nil || errors.As(err, &usage) {
 		return exitUsage

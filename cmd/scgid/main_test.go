@@ -181,8 +181,18 @@ func (s *server) launch(env []string, attr *syscall.SysProcAttr, exe string, arg
 func (s *server) start(cmd *exec.Cmd, text string) {
 	t := s.t
 	t.Helper()
+	cmd.Stderr = s.log
+	s.startCommand(cmd)
+	if text != "" {
+		s.until(text, func() bool { return strings.Contains(s.log.String(), text) })
+	}
+}
+
+// startCommand starts scgid, with its output where the command has it.
+func (s *server) startCommand(cmd *exec.Cmd) {
+	t := s.t
+	t.Helper()
 	s.cmd = cmd
-	s.cmd.Stderr = s.log
 	if s.files != nil {
 		s.cmd.ExtraFiles = s.files
 	}
@@ -198,9 +208,6 @@ func (s *server) start(cmd *exec.Cmd, text string) {
 			t.Log(text[max(0, len(text)-4000):])
 		}
 	})
-	if text != "" {
-		s.until(text, func() bool { return strings.Contains(s.log.String(), text) })
-	}
 }
 
 // wait returns how scgid ended.

@@ -102,15 +102,19 @@ func (p *pool) run(m *master.Master) error {
 		defer front.Close()
 	}
 	defer watchSignals(m, p.signals, p.log)()
-	keepOthersOut(p.log)
+	p.tellVisible(keepOthersOut())
 	return m.Run()
 }
 
 // keepOthersOut keeps the applications, which run as the same user, from our
 // memory and descriptors: see ptrace(2).
-func keepOthersOut(log logger) {
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		log.Warn("cannot keep others of this user out of our memory", "err", err)
+func keepOthersOut() error {
+	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
+}
+
+func (p *pool) tellVisible(err error) {
+	if err != nil {
+		p.log.Warn("cannot keep others of this user out of our memory", "err", err)
 	}
 }
 

@@ -39,6 +39,7 @@ directory; the log says where.`,
 				return err
 			}
 			log := newLog(conf.Name, verbose)
+			defer log.Flush(flushWithin)
 			sockets, stored, err := runSockets(conf, listen)
 			if err != nil {
 				return err

@@ -32,6 +32,7 @@ without any, scgid opens the addresses of Listen=.`,
 				return err
 			}
 			log := newLog(conf.Name, verbose)
+			defer log.Flush(flushWithin)
 			sockets, stored, err := serveSockets(conf, log)
 			if err != nil {
 				return err

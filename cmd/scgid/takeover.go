@@ -49,20 +49,25 @@ func takeOver() error {
 		// called so by ps(1).
 		_ = os.WriteFile("/proc/self/comm", []byte(filepath.Base(os.Args[0])), 0)
 	}
-	keepOthersOut(newLog(filepath.Base(os.Args[0]), false))
+	visible := keepOthersOut()
 	limit := time.AfterFunc(h.within(), func() {
-		fmt.Fprintln(os.Stderr, "scgid:", h.giveUp(fmt.Errorf("it did not go on within %v", h.within())))
+		say(fmt.Sprintln("scgid:", h.giveUp(fmt.Errorf("it did not go on within %v", h.within()))))
 		os.Exit(exitFailed)
 	})
 	p, m, err := h.restore(signals)
 	if err != nil {
+		if p != nil {
+			p.log.Flush(flushBefore)
+		}
 		return h.giveUp(err)
 	}
 	if !limit.Stop() {
 		select {} // the program before is on its way
 	}
 	h.commit(p)
+	defer p.log.Flush(flushWithin)
 	defer p.close()
+	p.tellVisible(visible)
 	return p.run(m)
 }
 
@@ -142,6 +147,7 @@ func (h *heir) take(c *carried, signals chan os.Signal) (*pool, error) {
 		program: string(c.Program),
 		access:  c.Access, log: newLog(c.Name, false), signals: signals,
 	}
+	p.log.inherit(c.Log)
 	p.notify = p.newNotifier()
 	p.groups = groupsAgain(p.log)
 	for _, from := range c.Sockets {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +20,10 @@ import (
 // checkStateName is the command with which a new program is tried. It is the
 // master's, not people's.
 const checkStateName = "check-state"
+
+// flushBefore is how long lines of the log may take before execve(2): the loop
+// waits.
+const flushBefore = 200 * time.Millisecond
 
 // carried is a pool on its way.
 type carried struct {
@@ -35,6 +40,7 @@ type carried struct {
 	Sockets []activation.Handed
 	Socket  *api.Handed // the control socket
 	Record  int         // descriptor of the record for the case of a crash; 0 is none
+	Log     lostLog
 }
 
 // handover is how the master executes its successor.
@@ -42,7 +48,7 @@ func (p *pool) handover() master.Handover {
 	h := master.Handover{
 		Program: p.program, Args: os.Args,
 		Carry:    p.carry,
-		Mute:     func() { muteSignals(p.signals) },
+		Mute:     func() { muteSignals(p.signals); p.log.Flush(flushBefore) },
 		Unmute:   func() { unmuteSignals(p.signals) },
 		Check:    []string{checkStateName},
 		CheckEnv: activation.CleanEnviron(os.Environ()),
@@ -58,6 +64,7 @@ func (p *pool) carry() (json.RawMessage, []int, error) {
 	c := carried{
 		Name: p.conf.Name, Adhoc: p.how.adhoc, Program: []byte(p.program), From: p.how.from,
 		Control: p.conf.Control, Listen: p.conf.Pool.Listen, ListenMode: p.conf.Pool.ListenMode, Access: p.access,
+		Log: p.log.leave(),
 	}
 	var fds []int
 	for _, s := range p.sockets {

@@ -93,6 +93,7 @@ var (
 	descExits     = desc("worker_exits_total", "Workers that ended, by reason.", "reason")
 	descOrphans   = desc("orphans_total", "Processes that workers left behind and the master reaped.")
 	descViolate   = desc("protocol_violations_total", "Workers that broke the protocol.")
+	descDropped   = desc("log_lines_dropped_total", "Lines of the log that were dropped because writing them took too long.")
 	descMemory    = desc("memory_bytes", "Resident memory of the master and its workers.")
 	descCPU       = desc("cpu_seconds_total", "Processor time of the master and its workers.")
 )
@@ -109,7 +110,7 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descUp, descInfo, descState, descStart, descGen, descWorkers, descLimit, descSaturated, descBusy, descAccepted,
 		descConns, descRefusals, descActive, descReplies, descRetried, descQueueTime, descService, descWaiting, descOldest, descQueueMax,
-		descParked, descBacklog, descBackMax, descStarts, descFailures, descExits, descOrphans, descViolate, descMemory, descCPU,
+		descParked, descBacklog, descBackMax, descStarts, descFailures, descExits, descOrphans, descViolate, descDropped, descMemory, descCPU,
 	} {
 		to <- d
 	}
@@ -134,6 +135,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	out.count(descRetried, float64(m.Retried))
 	out.count(descOrphans, float64(m.Orphans))
 	out.count(descViolate, float64(m.Violate))
+	out.count(descDropped, float64(m.LogDropped))
 	for i, class := range []string{"unknown", "1xx", "2xx", "3xx", "4xx", "5xx"} {
 		out.count(descReplies, float64(m.Classes[i]), class)
 	}
