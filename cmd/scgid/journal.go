@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/binary"
-	"fmt"
 	"log/slog"
 	"os"
 	"strconv"
@@ -10,6 +9,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/journal"
 	"golang.org/x/sys/unix"
+
+	"github.com/scgid/scgid/master/memfd"
 )
 
 // The journal's native protocol, see
@@ -48,12 +49,12 @@ func (w *journalWriter) send(entry []byte) error {
 	if err != unix.EMSGSIZE && err != unix.ENOBUFS {
 		return os.NewSyscallError("sendmsg", err)
 	}
-	file, err := sealed(entry)
+	fd, err := memfd.New("scgid-log", entry, memfd.Journal)
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	return os.NewSyscallError("sendmsg", w.datagram(nil, unix.UnixRights(int(file.Fd()))))
+	defer unix.Close(fd)
+	return os.NewSyscallError("sendmsg", w.datagram(nil, unix.UnixRights(fd)))
 }
 
 func (w *journalWriter) datagram(data, oob []byte) error {
@@ -63,24 +64,6 @@ func (w *journalWriter) datagram(data, oob []byte) error {
 			return err
 		}
 	}
-}
-
-// sealed makes a file in memory that the journal can trust not to change.
-func sealed(data []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate("scgid-log", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
-	}
-	file := os.NewFile(uintptr(fd), "memfd")
-	_, err = file.Write(data)
-	if err == nil {
-		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE|unix.F_SEAL_SEAL)
-	}
-	if err != nil {
-		file.Close()
-		return nil, fmt.Errorf("cannot make a file for a long entry: %w", err)
-	}
-	return file, nil
 }
 
 // entry is a line with its fields: ours begin with SCGID_. Members of a group
