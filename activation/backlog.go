@@ -3,12 +3,17 @@ package activation
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
+	"net"
+	"net/netip"
 	"os"
-	"time"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
+
+// ErrNoListener says that the kernel does not know a listening socket with
+// this address. It may be in another network namespace.
+var ErrNoListener = errors.New("there is no listener with this address in this network namespace")
 
 // Backlog returns how many connections wait in the kernel to be accepted from
 // the socket, and how many may. For TCP it asks the socket (TCP_INFO of
@@ -16,7 +21,7 @@ import (
 // sock_diag(7), as ss -xl does. It may be called from any goroutine.
 func (s *Socket) Backlog() (n, limit int, err error) {
 	if s.unix {
-		return unixBacklog(s.fd)
+		return unixBacklogOf(s.fd)
 	}
 	info, err := unix.GetsockoptTCPInfo(s.fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
@@ -25,78 +30,130 @@ func (s *Socket) Backlog() (n, limit int, err error) {
 	return int(info.Unacked), int(info.Sacked), nil
 }
 
-// From linux/unix_diag.h and linux/sock_diag.h, which x/sys/unix lacks in part.
+// BacklogAt is Backlog for a socket of another process that listens on address:
+// a path or an abstract name with an @ in front for the network "unix", HOST:PORT
+// for "tcp". It needs no privileges. The error is ErrNoListener if there is no
+// such socket.
+func BacklogAt(network, address string) (n, limit int, err error) {
+	if network == "unix" {
+		return unixBacklogAt(address)
+	}
+	addr, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return 0, 0, err
+	}
+	return tcpBacklogAt(addr.AddrPort())
+}
+
+// From linux/unix_diag.h and linux/inet_diag.h, which x/sys/unix lacks.
 const (
-	sockDiagByFamily = 20
-	showQueueLengths = 0x10 // UDIAG_SHOW_RQLEN
-	queueLengths     = 4    // UNIX_DIAG_RQLEN: struct { rqueue, wqueue uint32 }
-	anyCookie        = 0xffffffff
+	stateListen = 10 // TCP_LISTEN, for Unix sockets too
+
+	unixShowName, unixShowVFS, unixShowQueue = 0x01, 0x02, 0x10
+	unixAttrName, unixAttrVFS, unixAttrQueue = 0, 1, 4
+
+	unixReqSize = 24
+	unixMsgSize = 16
+	inetReqSize = 56
+	inetMsgSize = 72
 )
 
-var errNoDiag = errors.New("the kernel did not say how long the socket's queue is")
-
-// unixBacklog asks the kernel about the socket with fd's inode number.
-func unixBacklog(fd int) (n, limit int, err error) {
-	var stat unix.Stat_t
-	if err := unix.Fstat(fd, &stat); err != nil {
+// unixBacklogOf asks about the socket with fd's inode number, and for nothing
+// else.
+func unixBacklogOf(fd int) (n, limit int, err error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
 		return 0, 0, os.NewSyscallError("fstat", err)
 	}
-	diag, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
-	if err != nil {
-		return 0, 0, os.NewSyscallError("socket", err)
+	req := unixRequest(unixShowQueue)
+	binary.NativeEndian.PutUint32(req[8:], uint32(st.Ino))
+	for i := 16; i < unixReqSize; i++ {
+		req[i] = 0xff // any cookie: numbers are not used again while fd is open
 	}
-	defer unix.Close(diag)
-	wait := unix.NsecToTimeval(int64(time.Second))
-	unix.SetsockoptTimeval(diag, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait)
-	if err := unix.Sendto(diag, diagRequest(uint32(stat.Ino)), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return 0, 0, os.NewSyscallError("sendto", err)
-	}
-	buf := make([]byte, 4096)
-	got, _, err := unix.Recvfrom(diag, buf, 0)
-	if err != nil {
-		return 0, 0, os.NewSyscallError("recvfrom", err)
-	}
-	return diagReply(buf[:got])
+	return unixQueue(req, 0, func(map[uint16][]byte) bool { return true })
 }
 
-// diagRequest is a nlmsghdr and a unix_diag_req.
-func diagRequest(inode uint32) []byte {
-	const size = 16 + 24
-	native := binary.NativeEndian
-	b := native.AppendUint32(nil, size)
-	b = native.AppendUint16(b, sockDiagByFamily)
-	b = native.AppendUint16(b, unix.NLM_F_REQUEST)
-	b = native.AppendUint32(b, 1) // sequence
-	b = native.AppendUint32(b, 0) // port
-	b = append(b, unix.AF_UNIX, 0, 0, 0)
-	b = native.AppendUint32(b, ^uint32(0)) // any state
-	b = native.AppendUint32(b, inode)
-	b = native.AppendUint32(b, showQueueLengths)
-	b = native.AppendUint32(b, anyCookie)
-	return native.AppendUint32(b, anyCookie)
+func unixBacklogAt(name string) (n, limit int, err error) {
+	return unixQueue(unixRequest(unixShowName|unixShowVFS|unixShowQueue), unix.NLM_F_DUMP, unixMatch(name))
 }
 
-// diagReply finds the lengths in a nlmsghdr, a unix_diag_msg and attributes.
-func diagReply(b []byte) (n, limit int, err error) {
-	const headers = 16 + 16
-	native := binary.NativeEndian
-	if len(b) >= 20 && native.Uint16(b[4:]) == unix.NLMSG_ERROR {
-		if errno := -int32(native.Uint32(b[16:])); errno > 0 {
-			return 0, 0, fmt.Errorf("sock_diag: %w", unix.Errno(errno))
+// unixRequest is a struct unix_diag_req for listeners, and these attributes.
+func unixRequest(show uint32) []byte {
+	req := make([]byte, unixReqSize)
+	req[0] = unix.AF_UNIX
+	binary.NativeEndian.PutUint32(req[4:], 1<<stateListen)
+	binary.NativeEndian.PutUint32(req[12:], show)
+	return req
+}
+
+// unixQueue returns the length and limit of the first queue that matches.
+func unixQueue(req []byte, flags uint16, match func(map[uint16][]byte) bool) (n, limit int, err error) {
+	err = sockDiag(req, flags, func(msg []byte) bool {
+		if len(msg) < unixMsgSize {
+			return false
 		}
-	}
-	if len(b) < headers || native.Uint16(b[4:]) != sockDiagByFamily {
-		return 0, 0, errNoDiag
-	}
-	for b = b[headers:]; len(b) >= 4; {
-		size, kind := int(native.Uint16(b)), native.Uint16(b[2:])
-		if size < 4 || size > len(b) {
-			break
+		attrs := netlinkAttrs(msg[unixMsgSize:])
+		queue := attrs[unixAttrQueue]
+		if len(queue) < 8 || !match(attrs) {
+			return false
 		}
-		if kind == queueLengths && size >= 12 {
-			return int(native.Uint32(b[4:])), int(native.Uint32(b[8:])), nil
-		}
-		b = b[min(len(b), (size+3)&^3):]
+		// On a listener the first is the number that waits, the second the limit.
+		n = int(binary.NativeEndian.Uint32(queue))
+		limit = int(binary.NativeEndian.Uint32(queue[4:]))
+		return true
+	})
+	return n, limit, err
+}
+
+// kernelDev is a device number as the kernel has it inside: 12 bits and 20.
+func kernelDev(dev uint64) uint32 { return unix.Major(dev)<<20 | unix.Minor(dev) }
+
+// unixMatch tells whether a socket is the one that is reached by name: by its
+// file, since there are links and bind mounts, else by the name it was bound to.
+func unixMatch(name string) func(map[uint16][]byte) bool {
+	bound := strings.TrimRight(name, "\x00")
+	if strings.HasPrefix(bound, "@") {
+		bound = "\x00" + bound[1:]
 	}
-	return 0, 0, errNoDiag
+	var st unix.Stat_t
+	isFile := strings.HasPrefix(name, "/") && unix.Stat(name, &st) == nil
+	return func(attrs map[uint16][]byte) bool {
+		own := string(attrs[unixAttrName])
+		if !strings.HasPrefix(own, "\x00") {
+			own = strings.TrimRight(own, "\x00")
+		}
+		if !isFile {
+			return own == bound
+		}
+		// A dead socket may have had the same name, and another file system
+		// the same number.
+		vfs := attrs[unixAttrVFS]
+		return len(vfs) >= 8 && binary.NativeEndian.Uint32(vfs) == uint32(st.Ino) &&
+			(own == bound || binary.NativeEndian.Uint32(vfs[4:]) == kernelDev(uint64(st.Dev)))
+	}
+}
+
+func tcpBacklogAt(addr netip.AddrPort) (n, limit int, err error) {
+	ip := addr.Addr().Unmap()
+	family := byte(unix.AF_INET)
+	if ip.Is6() {
+		family = unix.AF_INET6
+	}
+	req := make([]byte, inetReqSize) // struct inet_diag_req_v2
+	req[0], req[1] = family, unix.IPPROTO_TCP
+	binary.NativeEndian.PutUint32(req[4:], 1<<stateListen)
+	binary.BigEndian.PutUint16(req[8:], addr.Port())
+	err = sockDiag(req, unix.NLM_F_DUMP, func(msg []byte) bool {
+		if len(msg) < inetMsgSize || binary.BigEndian.Uint16(msg[4:]) != addr.Port() {
+			return false
+		}
+		own, _ := netip.AddrFromSlice(msg[8 : 8+ip.BitLen()/8])
+		if own != ip.WithZone("") && !own.IsUnspecified() {
+			return false
+		}
+		n = int(binary.NativeEndian.Uint32(msg[56:]))
+		limit = int(binary.NativeEndian.Uint32(msg[60:]))
+		return true
+	})
+	return n, limit, err
 }

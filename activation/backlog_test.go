@@ -1,9 +1,13 @@
 package activation
 
 import (
+	"encoding/binary"
+	"errors"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -30,6 +34,63 @@ func TestBacklogCountsWhatWaitsInTheKernel(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
+		}
+	}
+}
+
+// What a process sees of its own socket others see by its address.
+func TestBacklogAtCountsWhatWaitsAtAnAddress(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, addr := range []struct{ network, listen, ask string }{
+		{"unix", path, path}, {"unix", path, link}, {"unix", "@scgid-test-" + strconv.Itoa(os.Getpid()), ""},
+		{"tcp", "127.0.0.1:0", ""}, {"tcp", "[::1]:0", ""},
+	} {
+		l, err := net.Listen(addr.network, addr.listen)
+		if err != nil {
+			if addr.listen == "[::1]:0" {
+				continue // no IPv6 here
+			}
+			t.Fatal(err)
+		}
+		at := addr.ask
+		if at == "" {
+			at = l.Addr().String()
+		}
+		for i := range 3 {
+			n, limit, err := BacklogAt(addr.network, at)
+			if err != nil || n != i || limit < 1 {
+				t.Errorf("%s with %d: %d/%d, %v", at, i, n, limit, err)
+			}
+			conn, err := net.Dial(addr.network, l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+		}
+		l.Close()
+		if _, _, err := BacklogAt(addr.network, at); !errors.Is(err, ErrNoListener) {
+			t.Errorf("%s closed: %v", at, err)
+		}
+	}
+}
+
+func TestNetlinkAttributesAreBounded(t *testing.T) {
+	attr := func(size, typ uint16, rest ...byte) []byte {
+		b := binary.NativeEndian.AppendUint16(nil, size)
+		return append(binary.NativeEndian.AppendUint16(b, typ), rest...)
+	}
+	whole := append(attr(6, 1, 'a', 'b', 0, 0), attr(5, 2, 'c')...)
+	got := netlinkAttrs(whole)
+	if string(got[1]) != "ab" || string(got[2]) != "c" || len(got) != 2 {
+		t.Errorf("%q", got)
+	}
+	for _, b := range [][]byte{nil, {1}, attr(3, 1), attr(200, 1, 'x'), attr(0, 1, 'x')} {
+		if got := netlinkAttrs(b); len(got) != 0 {
+			t.Errorf("%x: %q", b, got)
 		}
 	}
 }

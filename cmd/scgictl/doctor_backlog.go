@@ -2,16 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/scgid/scgid/activation"
 )
 
 // smallBacklog is a limit below which a short burst is enough to have
@@ -38,7 +34,7 @@ func (d *doctor) checkBacklogs(context.Context) {
 
 // backlog asks the kernel, and where that does not tell, the master.
 func (d *doctor) backlog(to endpoint) (n, limit int, err error) {
-	if n, limit, err = kernelBacklog(to); err == nil {
+	if n, limit, err = activation.BacklogAt(to.network, to.address); err == nil {
 		return n, limit, nil
 	}
 	if d.status != nil {
@@ -75,110 +71,4 @@ func somaxconn() int {
 	}
 	n, _ := strconv.Atoi(strings.TrimSpace(string(text)))
 	return n
-}
-
-// errNoListener: the kernel does not know a listener with this address. It may
-// be in another network namespace.
-var errNoListener = errors.New("there is no listener with this address in this network namespace")
-
-// kernelBacklog reads how many connections wait to be accepted, and how many
-// may, by sock_diag(7). It needs no privileges and no descriptor of the
-// listener.
-func kernelBacklog(to endpoint) (n, limit int, err error) {
-	if to.network == "unix" {
-		return unixBacklog(to.address)
-	}
-	addr, err := net.ResolveTCPAddr("tcp", to.address)
-	if err != nil {
-		return 0, 0, err
-	}
-	return tcpBacklog(addr.AddrPort())
-}
-
-// From linux/unix_diag.h and linux/inet_diag.h.
-const (
-	stateListen = 10 // TCP_LISTEN, for Unix sockets too
-
-	unixShowName, unixShowVFS, unixShowQueue = 0x01, 0x02, 0x10
-	unixAttrName, unixAttrVFS, unixAttrQueue = 0, 1, 4
-
-	unixMsgSize = 16
-	inetReqSize = 56
-	inetMsgSize = 72
-)
-
-func unixBacklog(name string) (n, limit int, err error) {
-	req := make([]byte, 24) // struct unix_diag_req
-	req[0] = unix.AF_UNIX
-	binary.NativeEndian.PutUint32(req[4:], 1<<stateListen)
-	binary.NativeEndian.PutUint32(req[12:], unixShowName|unixShowVFS|unixShowQueue)
-	match := unixMatch(name)
-	err = sockDiag(req, func(msg []byte) bool {
-		if len(msg) < unixMsgSize {
-			return false
-		}
-		attrs := netlinkAttrs(msg[unixMsgSize:])
-		queue := attrs[unixAttrQueue]
-		if len(queue) < 8 || !match(attrs) {
-			return false
-		}
-		// On a listener the first is the number that waits, the second the limit.
-		n = int(binary.NativeEndian.Uint32(queue))
-		limit = int(binary.NativeEndian.Uint32(queue[4:]))
-		return true
-	})
-	return n, limit, err
-}
-
-// kernelDev is a device number as the kernel has it inside: 12 bits and 20.
-func kernelDev(dev uint64) uint32 { return unix.Major(dev)<<20 | unix.Minor(dev) }
-
-// unixMatch tells whether a socket is the one that is reached by name: by its
-// file, since there are links and bind mounts, else by the name it was bound to.
-func unixMatch(name string) func(map[uint16][]byte) bool {
-	bound := strings.TrimRight(name, "\x00")
-	if strings.HasPrefix(bound, "@") {
-		bound = "\x00" + bound[1:]
-	}
-	var st unix.Stat_t
-	isFile := strings.HasPrefix(name, "/") && unix.Stat(name, &st) == nil
-	return func(attrs map[uint16][]byte) bool {
-		own := string(attrs[unixAttrName])
-		if !strings.HasPrefix(own, "\x00") {
-			own = strings.TrimRight(own, "\x00")
-		}
-		if !isFile {
-			return own == bound
-		}
-		// A dead socket may have had the same name, and another file system
-		// the same number.
-		vfs := attrs[unixAttrVFS]
-		return len(vfs) >= 8 && binary.NativeEndian.Uint32(vfs) == uint32(st.Ino) &&
-			(own == bound || binary.NativeEndian.Uint32(vfs[4:]) == kernelDev(uint64(st.Dev)))
-	}
-}
-
-func tcpBacklog(addr netip.AddrPort) (n, limit int, err error) {
-	ip := addr.Addr().Unmap()
-	family := byte(unix.AF_INET)
-	if ip.Is6() {
-		family = unix.AF_INET6
-	}
-	req := make([]byte, inetReqSize) // struct inet_diag_req_v2
-	req[0], req[1] = family, unix.IPPROTO_TCP
-	binary.NativeEndian.PutUint32(req[4:], 1<<stateListen)
-	binary.BigEndian.PutUint16(req[8:], addr.Port())
-	err = sockDiag(req, func(msg []byte) bool {
-		if len(msg) < inetMsgSize || binary.BigEndian.Uint16(msg[4:]) != addr.Port() {
-			return false
-		}
-		own, _ := netip.AddrFromSlice(msg[8 : 8+ip.BitLen()/8])
-		if own != ip.WithZone("") && !own.IsUnspecified() {
-			return false
-		}
-		n = int(binary.NativeEndian.Uint32(msg[56:]))
-		limit = int(binary.NativeEndian.Uint32(msg[60:]))
-		return true
-	})
-	return n, limit, err
 }

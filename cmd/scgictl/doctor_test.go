@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"net"
 	"os"
@@ -16,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/scgid/scgid/activation"
 	"github.com/scgid/scgid/control"
 )
 
@@ -121,7 +121,7 @@ func TestDoctorAndExplainFindAFullBacklog(t *testing.T) {
 	s.until("the worker and the queue are taken, and the kernel's backlog is full", func() bool {
 		full()
 		st, err := s.client.Status(context.Background())
-		n, limit, kerr := kernelBacklog(endpoint{"unix", s.listen})
+		n, limit, kerr := activation.BacklogAt("unix", s.listen)
 		return err == nil && kerr == nil && st.Queue.Waiting == 1 && n > limit
 	})
 	s.finds([]string{"socket", "backlog", "request"}, "cannot connect: the kernel's backlog of this socket is full", "scgictl explain")
@@ -245,35 +245,6 @@ func TestObstacleIsTheFirstOnTheWay(t *testing.T) {
 	}
 }
 
-func TestKernelBacklogCountsWhatWaits(t *testing.T) {
-	path := filepath.Join(openDir(t), "x")
-	for _, addr := range []endpoint{{"unix", path}, {"unix", "@scgictl-test-" + strconv.Itoa(os.Getpid())}, {"tcp", "127.0.0.1:0"}, {"tcp", "[::1]:0"}} {
-		l, err := net.Listen(addr.network, addr.address)
-		if err != nil {
-			if addr.address == "[::1]:0" {
-				continue // no IPv6 here
-			}
-			t.Fatal(err)
-		}
-		addr.address = l.Addr().String()
-		for i := range 3 {
-			n, limit, err := kernelBacklog(addr)
-			if err != nil || n != i || limit < 1 {
-				t.Errorf("%v with %d: %d/%d, %v", addr, i, n, limit, err)
-			}
-			conn, err := net.Dial(addr.network, addr.address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-		}
-		l.Close()
-		if _, _, err := kernelBacklog(addr); !errors.Is(err, errNoListener) {
-			t.Errorf("%v closed: %v", addr, err)
-		}
-	}
-}
-
 func TestBacklogIsJudgedByItsLimit(t *testing.T) {
 	for _, tt := range []struct {
 		n, limit, most int
@@ -289,23 +260,6 @@ func TestBacklogIsJudgedByItsLimit(t *testing.T) {
 	} {
 		if g, hint := judgeBacklog(tt.n, tt.limit, tt.most, "wiki"); g != tt.want || !strings.Contains(hint, tt.hint) {
 			t.Errorf("%d/%d of %d: %s %q, want %s %q", tt.n, tt.limit, tt.most, g, hint, tt.want, tt.hint)
-		}
-	}
-}
-
-func TestNetlinkAttributesAreBounded(t *testing.T) {
-	attr := func(size, typ uint16, rest ...byte) []byte {
-		b := binary.NativeEndian.AppendUint16(nil, size)
-		return append(binary.NativeEndian.AppendUint16(b, typ), rest...)
-	}
-	whole := append(attr(6, 1, 'a', 'b', 0, 0), attr(5, 2, 'c')...)
-	got := netlinkAttrs(whole)
-	if string(got[1]) != "ab" || string(got[2]) != "c" || len(got) != 2 {
-		t.Errorf("%q", got)
-	}
-	for _, b := range [][]byte{nil, {1}, attr(3, 1), attr(200, 1, 'x'), attr(0, 1, 'x')} {
-		if got := netlinkAttrs(b); len(got) != 0 {
-			t.Errorf("%x: %q", b, got)
 		}
 	}
 }

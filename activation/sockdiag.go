@@ -1,9 +1,10 @@
-package main
+package activation
 
 import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,31 +12,39 @@ import (
 // sockDiagByFamily is SOCK_DIAG_BY_FAMILY of linux/sock_diag.h.
 const sockDiagByFamily = 20
 
-// sockDiag dumps the sockets that req asks for, until take returns true;
-// errNoListener if it never does. See sock_diag(7).
-func sockDiag(req []byte, take func(msg []byte) bool) error {
+// sockDiagWait is how long the kernel may take to answer.
+const sockDiagWait = time.Second
+
+// sockDiag asks for the sockets that req describes, of which there are several
+// with NLM_F_DUMP among flags, and has take look at each until it returns true.
+// The error is ErrNoListener if it never does. See sock_diag(7).
+func sockDiag(req []byte, flags uint16, take func(msg []byte) bool) error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(fd)
-	limit := unix.Timeval{Sec: 5}
+	limit := unix.NsecToTimeval(int64(sockDiagWait))
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
 		return os.NewSyscallError("setsockopt", err)
 	}
 	msg := make([]byte, unix.SizeofNlMsghdr, unix.SizeofNlMsghdr+len(req))
 	binary.NativeEndian.PutUint32(msg[0:], uint32(cap(msg)))
 	binary.NativeEndian.PutUint16(msg[4:], sockDiagByFamily)
-	binary.NativeEndian.PutUint16(msg[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	binary.NativeEndian.PutUint16(msg[6:], unix.NLM_F_REQUEST|flags)
 	if err := unix.Sendto(fd, append(msg, req...), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return os.NewSyscallError("sendto", err)
 	}
-	return readDump(fd, take)
+	return readAnswers(fd, flags&unix.NLM_F_DUMP != 0, take)
 }
 
-// readDump reads the messages of a dump.
-func readDump(fd int, take func([]byte) bool) error {
-	buf := make([]byte, 64<<10)
+// readAnswers reads the datagrams of a dump, or a single one.
+func readAnswers(fd int, dump bool, take func([]byte) bool) error {
+	size := 4 << 10
+	if dump {
+		size = 64 << 10
+	}
+	buf := make([]byte, size)
 	for {
 		n, _, err := unix.Recvfrom(fd, buf, 0)
 		if err == unix.EINTR {
@@ -44,24 +53,37 @@ func readDump(fd int, take func([]byte) bool) error {
 		if err != nil {
 			return os.NewSyscallError("recvfrom", err)
 		}
-		for b := buf[:n]; len(b) >= unix.SizeofNlMsghdr; {
-			size := int(binary.NativeEndian.Uint32(b))
-			if size < unix.SizeofNlMsghdr || size > len(b) {
-				return errors.New("a netlink message has a wrong length")
-			}
-			switch body := b[unix.SizeofNlMsghdr:size]; binary.NativeEndian.Uint16(b[4:]) {
-			case unix.NLMSG_DONE:
-				return errNoListener
-			case unix.NLMSG_ERROR:
-				return netlinkError(body)
-			case sockDiagByFamily:
-				if take(body) {
-					return nil
-				}
-			}
-			b = b[min(align4(size), len(b)):]
+		done, err := eachMessage(buf[:n], take)
+		switch {
+		case done || err != nil:
+			return err
+		case !dump:
+			return ErrNoListener
 		}
 	}
+}
+
+// eachMessage has take look at the messages of a datagram, and says whether it
+// took one.
+func eachMessage(b []byte, take func([]byte) bool) (bool, error) {
+	for len(b) >= unix.SizeofNlMsghdr {
+		size := int(binary.NativeEndian.Uint32(b))
+		if size < unix.SizeofNlMsghdr || size > len(b) {
+			return false, errors.New("a netlink message has a wrong length")
+		}
+		switch body := b[unix.SizeofNlMsghdr:size]; binary.NativeEndian.Uint16(b[4:]) {
+		case unix.NLMSG_DONE:
+			return false, ErrNoListener
+		case unix.NLMSG_ERROR:
+			return false, netlinkError(body)
+		case sockDiagByFamily:
+			if take(body) {
+				return true, nil
+			}
+		}
+		b = b[min(align4(size), len(b)):]
+	}
+	return false, nil
 }
 
 func netlinkError(body []byte) error {
