@@ -1,21 +1,16 @@
 package config
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/coreos/go-systemd/v22/unit"
 )
 
 // lineMax bounds one line, and one that is continued over several, in bytes.
 const lineMax = 64 << 10
 
-// linesMax bounds the logical lines of one file: reading a file of nothing but
-// short lines would take seconds.
+// linesMax bounds the logical lines of one file, far above what any
+// configuration has.
 const linesMax = 16 << 10
 
 // line is one logical line: comments, line ends and continuations are gone,
@@ -48,10 +43,13 @@ type badLine struct {
 
 const bom = "\ufeff"
 
+// blanks are what systemd.syntax(7) ignores around keys and values.
+const blanks = " \t"
+
 // scan cuts a file into logical lines by the rules of systemd.syntax(7): blank
 // lines and those that start with # or ; are skipped, even between continued
-// ones; a backslash at the end becomes a blank and the next line follows. The
-// unit package knows no positions, so it is given one logical line at a time.
+// ones; a backslash at the end becomes a blank and the next line follows. No
+// library is used for this, since none tells the positions that errors name.
 func scan(data string) (lines []line, bad []badLine) {
 	var text []byte  // of the line continued so far
 	var parts []part // of it
@@ -61,7 +59,7 @@ func scan(data string) (lines []line, bad []badLine) {
 		var raw string
 		raw, data, _ = strings.Cut(data, "\n")
 		raw = strings.TrimSuffix(raw, "\r")
-		one := strings.TrimLeft(raw, " \t")
+		one := strings.TrimLeft(raw, blanks)
 		if comment(one) && data != "" {
 			continue
 		}
@@ -85,7 +83,7 @@ func scan(data string) (lines []line, bad []badLine) {
 		if more && data != "" {
 			continue
 		}
-		if !drop && len(bytes.TrimSpace(text)) > 0 {
+		if !drop && strings.Trim(string(text), blanks) != "" {
 			if len(lines) == linesMax {
 				return lines, append(bad, badLine{n, col, fmt.Sprintf("file has more than %d lines", linesMax)})
 			}
@@ -135,38 +133,21 @@ func (l line) isHeader() bool { return l.text[0] == '[' }
 
 // section returns the name in a section header.
 func (l line) section() (string, error) {
-	secs, err := unit.DeserializeSections(&pieces{l.text})
-	if err != nil || len(secs) != 1 {
+	name, rest, ok := strings.Cut(l.text[1:], "]")
+	if !ok || strings.Trim(rest, blanks) != "" {
 		return "", fmt.Errorf("%s is not a section header such as [Pool]", show(l.text))
 	}
-	return secs[0].Section, nil
+	return name, nil
 }
 
-// assignment returns the key and value of a line below [section], and where
-// the value is in the line's text.
-func (l line) assignment(section string) (key, value string, off int, err error) {
-	opts, err := unit.DeserializeOptions(&pieces{"[" + section + "]\n" + l.text})
-	if err != nil || len(opts) != 1 || opts[0].Name == "" {
+// assignment returns the key and value of a line, without the blanks around
+// them, and where the value is in the line's text.
+func (l line) assignment() (key, value string, off int, err error) {
+	key, value, ok := strings.Cut(l.text, "=")
+	key = strings.Trim(key, blanks)
+	if !ok || key == "" {
 		return "", "", 0, fmt.Errorf("%s is not Key=Value", show(l.text))
 	}
-	value = strings.TrimSpace(opts[0].Value)
-	off = strings.IndexByte(l.text, '=') + 1
-	off += len(l.text[off:]) - len(strings.TrimLeft(l.text[off:], " \t"))
-	if !strings.HasPrefix(l.text[off:], value) {
-		return "", "", 0, errors.New("cannot be read as Key=Value")
-	}
-	return opts[0].Name, value, off, nil
-}
-
-// pieces reads a string in small pieces. The unit package refuses to go on when
-// 2048 bytes or more are buffered without a line end; ours may be longer.
-type pieces struct{ rest string }
-
-func (p *pieces) Read(b []byte) (int, error) {
-	if p.rest == "" {
-		return 0, io.EOF
-	}
-	n := copy(b[:min(len(b), 1024)], p.rest)
-	p.rest = p.rest[n:]
-	return n, nil
+	value = strings.TrimLeft(value, blanks)
+	return key, strings.TrimRight(value, blanks), len(l.text) - len(value), nil
 }

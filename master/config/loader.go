@@ -131,7 +131,7 @@ func (l *loader) assignment(p place, sec section, ln line) {
 	if sec.skip {
 		return
 	}
-	name, value, off, err := ln.assignment(sec.name)
+	name, value, off, err := ln.assignment()
 	if err != nil {
 		l.fail(p, "%v", err)
 		return
