@@ -22,6 +22,8 @@ type Options struct {
 	Name    string      // the Socket's name; "" is DefaultName
 	Mode    os.FileMode // permissions of a path, whatever the umask; 0 is DefaultMode
 	Backlog int         // as of listen(2); 0 or less is DefaultBacklog; the kernel bounds it by net.core.somaxconn
+
+	lockWait time.Duration // for another starter in the same directory; 0 is the constant
 }
 
 func (o Options) filled() (Options, error) {
@@ -33,6 +35,9 @@ func (o Options) filled() (Options, error) {
 	}
 	if o.Backlog <= 0 {
 		o.Backlog = DefaultBacklog
+	}
+	if o.lockWait == 0 {
+		o.lockWait = lockWait
 	}
 	if o.Mode&^os.ModePerm != 0 {
 		return o, fmt.Errorf("mode %v is more than permissions", o.Mode)

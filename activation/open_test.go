@@ -309,8 +309,6 @@ func TestOpenKeepsDescriptorsWhenTheyRunOut(t *testing.T) {
 // Whoever may read the directory can hold its lock: that delays a start, and does
 // not prevent it.
 func TestALockThatSomebodyHoldsDelaysOnly(t *testing.T) {
-	defer func(d time.Duration) { lockWait = d }(lockWait)
-	lockWait = 50 * time.Millisecond
 	dir := t.TempDir()
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -320,9 +318,13 @@ func TestALockThatSomebodyHoldsDelaysOnly(t *testing.T) {
 	if err := unix.Flock(fd, unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(dir+"/s", Options{})
+	began := time.Now()
+	s, err := Open(dir+"/s", Options{lockWait: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Close()
+	if took := time.Since(began); took < 50*time.Millisecond {
+		t.Errorf("the lock was waited for %v", took)
+	}
 }

@@ -12,9 +12,9 @@ import (
 )
 
 // lockWait bounds how long a starter waits for another one in the same
-// directory. Anybody who may read the directory can hold its lock, and shall not
-// keep us from starting: after that it goes without.
-var lockWait = 5 * time.Second // the tests make it shorter
+// directory. Anybody who may read the directory can hold its lock, and must not
+// keep us from starting: after that time we do without the lock.
+const lockWait = 5 * time.Second
 
 // listenPath binds s to path and listens on it.
 //
@@ -22,7 +22,7 @@ var lockWait = 5 * time.Second // the tests make it shorter
 // the path refuses connections as a stale one does, so another starter could
 // take it for one and remove it.
 func (s *Socket) listenPath(path string, o Options) error {
-	unlock, err := lockDir(filepath.Dir(path))
+	unlock, err := lockDir(filepath.Dir(path), o.lockWait)
 	if err != nil {
 		return err
 	}
@@ -44,8 +44,8 @@ func (s *Socket) listenPath(path string, o Options) error {
 
 // lockDir locks dir against other starters and returns how to unlock it. The
 // lock is flock(2) on the directory itself: it leaves no file behind, and ends
-// with its holder.
-func lockDir(dir string) (unlock func(), err error) {
+// with its holder. Without it after wait there is nothing to unlock, and no error.
+func lockDir(dir string, wait time.Duration) (unlock func(), err error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err == unix.ENOENT {
 		return nil, fmt.Errorf("directory %s does not exist", dir)
@@ -53,7 +53,7 @@ func lockDir(dir string) (unlock func(), err error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
-	for end := time.Now().Add(lockWait); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(wait); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
 		if err != unix.EWOULDBLOCK && err != unix.EINTR {
 			break // it is ours, or is no file system for locks

@@ -10,7 +10,7 @@ import (
 )
 
 // journalStdout is where the journal takes streams of lines.
-var journalStdout = "/run/systemd/journal/stdout"
+const journalStdout = "/run/systemd/journal/stdout"
 
 // identifierMax bounds what a stream is called, in bytes.
 const identifierMax = 256
@@ -24,6 +24,10 @@ const identifierMax = 256
 // an error. The caller owns the descriptor, which is blocking and
 // close-on-exec.
 func JournalStream(identifier string) (fd int, err error) {
+	return streamAt(journalStdout, identifier)
+}
+
+func streamAt(socket, identifier string) (fd int, err error) {
 	if identifier == "" || len(identifier) > identifierMax || strings.ContainsFunc(identifier, unicode.IsControl) {
 		return -1, fmt.Errorf("%.40q cannot name a stream in the journal", identifier)
 	}
@@ -31,9 +35,9 @@ func JournalStream(identifier string) (fd int, err error) {
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
-	if err := beginStream(fd, identifier); err != nil {
+	if err := beginStream(fd, socket, identifier); err != nil {
 		unix.Close(fd)
-		return -1, fmt.Errorf("cannot open a stream at %s: %w", journalStdout, err)
+		return -1, fmt.Errorf("cannot open a stream at %s: %w", socket, err)
 	}
 	return fd, nil
 }
@@ -41,8 +45,8 @@ func JournalStream(identifier string) (fd int, err error) {
 // beginStream connects and says what the stream is: its identifier, no unit
 // (which the journal knows better), the priority, whether lines may begin with
 // theirs, and whether it is copied to syslog, the kernel's log or the console.
-func beginStream(fd int, identifier string) error {
-	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: journalStdout}); err != nil {
+func beginStream(fd int, socket, identifier string) error {
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: socket}); err != nil {
 		return os.NewSyscallError("connect", err)
 	}
 	if err := unix.Shutdown(fd, unix.SHUT_RD); err != nil {
@@ -63,7 +67,11 @@ func (c Command) withStream() (Command, func(), error) {
 	if c.Journal == "" {
 		return c, func() {}, nil
 	}
-	fd, err := JournalStream(c.Journal)
+	socket := c.journalAt
+	if socket == "" {
+		socket = journalStdout
+	}
+	fd, err := streamAt(socket, c.Journal)
 	if err != nil {
 		return c, func() {}, err
 	}

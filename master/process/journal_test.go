@@ -12,23 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fakeJournal listens where the journal would.
-func fakeJournal(t *testing.T) *net.UnixListener {
+// fakeJournal listens as the journal does, at path.
+func fakeJournal(t *testing.T) (l *net.UnixListener, path string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "stdout")
+	path = filepath.Join(t.TempDir(), "stdout")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	useJournal(t, path)
-	return l
-}
-
-func useJournal(t *testing.T, path string) {
-	before := journalStdout
-	journalStdout = path
-	t.Cleanup(func() { journalStdout = before })
+	return l, path
 }
 
 // streamed reads a stream to its end: what it says of itself, and its lines.
@@ -61,9 +54,12 @@ func fds(t *testing.T) int {
 
 // The stream ends with the worker: nobody else holds it.
 func TestAWorkerKilledInMidLineHasAllItWroteInItsStream(t *testing.T) {
-	l := fakeJournal(t)
+	l, path := fakeJournal(t)
 	long := strings.Repeat("x", 100_000)
-	s, err := start(t, func(c *Command) { c.Journal = "wiki/w3"; c.Env = append(c.Env, "PATH=/usr/bin:/bin", "LONG="+long) }, "/bin/sh", "-c",
+	s, err := start(t, func(c *Command) {
+		c.Journal, c.journalAt = "wiki/w3", path
+		c.Env = append(c.Env, "PATH=/usr/bin:/bin", "LONG="+long)
+	}, "/bin/sh", "-c",
 		`echo "$JOURNAL_STREAM"; stat -L -c %d:%i /proc/self/fd/1; echo "<4>oops" >&2; echo $LONG; stat -L -c %d:%i /proc/self/fd/2; printf half; kill -9 $$`)
 	if err != nil {
 		t.Fatal(err)
@@ -88,10 +84,10 @@ func TestAWorkerKilledInMidLineHasAllItWroteInItsStream(t *testing.T) {
 }
 
 func TestWithoutAJournalAWorkerHasTheMastersOutput(t *testing.T) {
-	useJournal(t, filepath.Join(t.TempDir(), "stdout"))
+	path := filepath.Join(t.TempDir(), "stdout")
 	before := fds(t)
 	t.Run("it", func(t *testing.T) {
-		s, err := start(t, func(c *Command) { c.Journal = "wiki/w3" }, "/bin/sh", "-c", `echo "[$JOURNAL_STREAM]"; echo oops >&2`)
+		s, err := start(t, func(c *Command) { c.Journal, c.journalAt = "wiki/w3", path }, "/bin/sh", "-c", `echo "[$JOURNAL_STREAM]"; echo oops >&2`)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +95,7 @@ func TestWithoutAJournalAWorkerHasTheMastersOutput(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 		s.end(t)
-		if !errors.Is(s.Unjournaled, unix.ENOENT) || !strings.Contains(s.Unjournaled.Error(), journalStdout) {
+		if !errors.Is(s.Unjournaled, unix.ENOENT) || !strings.Contains(s.Unjournaled.Error(), path) {
 			t.Errorf("the reason is %v", s.Unjournaled)
 		}
 	})
@@ -121,10 +117,9 @@ func TestABusyJournalIsNotWaitedFor(t *testing.T) {
 	if err := unix.Listen(fd, 0); err != nil {
 		t.Fatal(err)
 	}
-	useJournal(t, path)
 	before := fds(t)
 	for range 10 {
-		stream, err := JournalStream("wiki/w3")
+		stream, err := streamAt(path, "wiki/w3")
 		if err == nil {
 			defer unix.Close(stream)
 			before++
@@ -142,8 +137,8 @@ func TestABusyJournalIsNotWaitedFor(t *testing.T) {
 }
 
 func TestAStreamIsWhatAProgramExpectsOfItsOutput(t *testing.T) {
-	fakeJournal(t)
-	fd, err := JournalStream("wiki/w3")
+	_, path := fakeJournal(t)
+	fd, err := streamAt(path, "wiki/w3")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,9 +157,9 @@ func TestAStreamIsWhatAProgramExpectsOfItsOutput(t *testing.T) {
 }
 
 func TestAnIdentifierThatWouldBeMoreThanALineIsAnError(t *testing.T) {
-	fakeJournal(t)
+	_, path := fakeJournal(t)
 	for _, bad := range []string{"", "a\nb", "a\x00b", strings.Repeat("x", 300)} {
-		if fd, err := JournalStream(bad); err == nil {
+		if fd, err := streamAt(path, bad); err == nil {
 			unix.Close(fd)
 			t.Errorf("%q is taken", bad)
 		}

@@ -27,6 +27,7 @@ type Command struct {
 
 	Stdout, Stderr int
 	Journal        string // SYSLOG_IDENTIFIER of a stream in the journal to be both of them, see JournalStream; "" is none
+	journalAt      string // the journal's socket; "" is the machine's
 	Link           int    // becomes LinkFD in the worker
 
 	NOFILE         int // RLIMIT_NOFILE, soft and hard; see setrlimit(2)
