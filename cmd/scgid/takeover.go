@@ -21,9 +21,6 @@ import (
 // program before does.
 const takeOverWithin = 5 * time.Second
 
-// breakTakeOver is what the tests' bad programs do instead of going on.
-var breakTakeOver func() error
-
 // takesOver says that this program was executed by another one in its place.
 func takesOver() bool { return os.Getenv(master.EnvState) != "" }
 
@@ -133,10 +130,7 @@ func (h *heir) restore(signals chan os.Signal) (p *pool, m *master.Master, err e
 	if m, err = master.Restore(st, own, listeners(p.sockets), faulty(p.notify), p.log.Logger); err != nil {
 		return nil, nil, err
 	}
-	if breakTakeOver != nil {
-		err = breakTakeOver()
-	}
-	return p, m, err
+	return p, m, broken()
 }
 
 // take makes the pool of what came along.
