@@ -67,7 +67,7 @@ func serve(conf *config.Config, sockets []*activation.Socket, log logger, how ma
 	if p.control, err = controlSocket(conf, log); err != nil {
 		return err
 	}
-	p.signals = catchSignals()
+	p.signals = captureSignals()
 	log.Info("serving", "on", addresses(sockets), "workers", fmt.Sprintf("%d to %d", conf.Pool.MinWorkers, conf.Pool.MaxWorkers),
 		"command", strings.Join(conf.Worker.ExecStart, " "))
 	return p.run(m)

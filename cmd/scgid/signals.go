@@ -10,18 +10,22 @@ import (
 	"github.com/scgid/scgid/master"
 )
 
-// steering are the signals that steer the master.
-var steering = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
+// handled are the signals that steer the master, and SIGPIPE: a log that
+// nobody reads any more must not end the server. SIGPIPE is handled, and not
+// ignored, because workers would inherit that.
+var handled = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE}
 
-// catchSignals has signals delivered from here on.
-func catchSignals() chan os.Signal {
+// captureSignals has signals delivered from here on.
+func captureSignals() chan os.Signal {
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, steering...)
-	// SIGPIPE: a log that nobody reads any more must not end the server; to
-	// catch it, unlike ignoring it, is not passed on to workers.
-	signal.Notify(signals, syscall.SIGPIPE)
+	signal.Notify(signals, handled...)
 	return signals
 }
+
+// ignoreSignals has the kernel drop the signals that are handled. This holds
+// over execve(2), unlike a handler: without it a signal would end the process
+// before the next program handles it.
+func ignoreSignals() { signal.Ignore(handled...) }
 
 // watchSignals steers the master until the function that it returns is called.
 func watchSignals(m *master.Master, signals chan os.Signal, log logger) (stop func()) {
@@ -41,7 +45,7 @@ func watchSignals(m *master.Master, signals chan os.Signal, log logger) (stop fu
 			case syscall.SIGHUP:
 				go m.Reload(context.Background()) // the log says what comes of it
 			}
-			if m, ok := s.(mark); ok {
+			if m, ok := s.(fence); ok {
 				close(m)
 			}
 		}
@@ -52,24 +56,23 @@ func watchSignals(m *master.Master, signals chan os.Signal, log logger) (stop fu
 	}
 }
 
-// A mark is put behind signals to see when they have been acted upon.
-type mark chan struct{}
+// A fence is put behind signals to see when they have been acted upon.
+type fence chan struct{}
 
-func (mark) Signal()        {}
-func (mark) String() string { return "mark" }
+func (fence) Signal()        {}
+func (fence) String() string { return "fence" }
 
-// muteSignals has the kernel drop the signals that steer, until
-// unmuteSignals, and waits a moment for those that came before. A signal that
-// is ignored stays so over execve(2), until the next program asks for it.
-func muteSignals(signals chan os.Signal) {
-	signal.Ignore(steering...)
+// fenceSignals has the kernel drop signals until unfenceSignals, and waits a
+// moment for those that came before.
+func fenceSignals(signals chan os.Signal) {
+	ignoreSignals()
 	// Stop waits until the runtime has delivered what it holds, of whatever
 	// signal.
 	any := make(chan os.Signal, 1)
 	signal.Notify(any, syscall.SIGWINCH)
 	signal.Stop(any)
 	limit := time.After(100 * time.Millisecond)
-	m := make(mark)
+	m := make(fence)
 	select {
 	case signals <- m:
 	case <-limit:
@@ -81,4 +84,4 @@ func muteSignals(signals chan os.Signal) {
 	}
 }
 
-func unmuteSignals(signals chan os.Signal) { signal.Notify(signals, steering...) }
+func unfenceSignals(signals chan os.Signal) { signal.Notify(signals, handled...) }

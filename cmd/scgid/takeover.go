@@ -36,7 +36,7 @@ type heir struct {
 // is read from a descriptor, changed or closed, so that the program before can
 // go on if this one cannot.
 func takeOver() error {
-	signals := catchSignals()
+	signals := captureSignals()
 	h, err := inheritedState()
 	if err != nil {
 		return err
@@ -103,6 +103,7 @@ func (h *heir) giveUp(why error) error {
 	if h.old < 0 {
 		return why
 	}
+	ignoreSignals()
 	return errors.Join(why, master.FallBack(h.state, h.old, "the new program could not go on: "+why.Error()))
 }
 

@@ -48,8 +48,8 @@ func (p *pool) handover() master.Handover {
 	h := master.Handover{
 		Program: p.program, Args: os.Args,
 		Carry:    p.carry,
-		Mute:     func() { muteSignals(p.signals); p.log.Flush(flushBefore) },
-		Unmute:   func() { unmuteSignals(p.signals) },
+		Mute:     func() { fenceSignals(p.signals); p.log.Flush(flushBefore) },
+		Unmute:   func() { unfenceSignals(p.signals) },
 		Check:    []string{checkStateName},
 		CheckEnv: activation.CleanEnviron(os.Environ()),
 	}

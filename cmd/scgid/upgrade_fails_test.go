@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/scgid/scgid/control"
 )
@@ -77,6 +80,27 @@ func TestSignalsAreHeardAfterAProgramThatCouldNotBeExecuted(t *testing.T) {
 	if text, err := exchange(u.addr, "/x"); err != nil || !strings.HasSuffix(text, "/x") {
 		t.Errorf("%q %v", text, err)
 	}
+	u.stop()
+}
+
+// A program that writes where nobody reads gets SIGPIPE, and so may we.
+func TestSIGPIPEAtAnyMomentOfAnUpgradeIsNothing(t *testing.T) {
+	u := startUpgradable(t, nil)
+	for _, name := range []string{"one", "two", "error"} {
+		scgidBuild(t, name)
+	}
+	end := u.throw(unix.SIGPIPE, 50*time.Microsecond)
+	for i, name := range []string{"two", "one", "error", "two", "one", "error", "two", "one"} {
+		u.install(name)
+		want := control.OpDone
+		if name == "error" {
+			want = control.OpFailed
+		}
+		if op, answer := u.upgrade(); op.State != want {
+			t.Fatalf("upgrade %d: %+v, %v", i+1, op, answer)
+		}
+	}
+	end()
 	u.stop()
 }
 

@@ -152,9 +152,9 @@ func (u *upgradable) stop() {
 	}
 }
 
-// hups throws SIGHUP at the process until the function that it returns is
-// called.
-func (u *upgradable) hups() (end func()) {
+// throw sends a signal to the process again and again, with random pauses,
+// until the function that it returns is called.
+func (u *upgradable) throw(sig os.Signal, pause time.Duration) (end func()) {
 	stop, done := make(chan bool), make(chan bool)
 	go func() {
 		defer close(done)
@@ -162,8 +162,8 @@ func (u *upgradable) hups() (end func()) {
 			select {
 			case <-stop:
 				return
-			case <-time.After(time.Duration(rand.IntN(20_000)) * time.Microsecond):
-				u.cmd.Process.Signal(unix.SIGHUP)
+			case <-time.After(rand.N(pause)):
+				u.cmd.Process.Signal(sig)
 			}
 		}
 	}()

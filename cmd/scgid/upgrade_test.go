@@ -69,7 +69,7 @@ func TestReloadsAndUpgradesUnderLoadFailNoRequest(t *testing.T) {
 	u := startUpgradable(t, nil, "--set", "Pool.MinWorkers=3", "--set", "Pool.MaxWorkers=3")
 	u.allReady(3)
 	l := startTraffic(u.addr, 32)
-	endHups := u.hups()
+	endHups := u.throw(unix.SIGHUP, 20*time.Millisecond)
 	for i := range 5 * soak() {
 		name := []string{"two", "one"}[i%2]
 		u.install(name)
