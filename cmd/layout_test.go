@@ -29,15 +29,17 @@ var arrows = map[string][]string{
 	"master/memfd":   {},
 	"master/config":  {"control"},
 	// The master and its workers share the link and the wire format only.
-	"master":      {"control", "master/memfd", "master/pool", "master/process", "worker/link", "worker/scgi"},
-	"worker/scgi": {},
-	"worker/link": {},
-	"worker":      {"worker/link", "worker/scgi"},
+	"master":        {"control", "master/memfd", "master/poller", "master/pool", "master/process", "master/record", "worker/link", "worker/scgi"},
+	"master/poller": {},
+	"master/record": {"control", "master/memfd"},
+	"worker/scgi":   {},
+	"worker/link":   {},
+	"worker":        {"worker/link", "worker/scgi"},
 
 	"control/api": {"control"},
 	"control/bus": {"control"},
 
-	"cmd/scgid": {"activation", "control", "control/api", "control/bus", "master", "master/config", "master/memfd", "master/process", "worker/scgi"},
+	"cmd/scgid": {"activation", "control", "control/api", "control/bus", "master", "master/config", "master/memfd", "master/process", "master/record", "worker/scgi"},
 	// doctor looks at the configuration; steering needs no more than the
 	// control socket, so neither the master nor the bus is linked.
 	"cmd/scgictl":         {"activation", "cmd/scgictl/quiet", "control", "control/api", "master/config", "worker/scgi"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/scgid/scgid/master/poller"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,49 +24,70 @@ type Listener struct {
 }
 
 // A listener is one of them. The kernel tells of it as long as a connection is
-// there, so one that comes alone, as most do, needs no second accept to learn
-// that it was alone. What finds no room ends that, as it would be told of for
-// ever, until the backlog has been seen empty.
+// there, so a connection that comes alone, as most do, needs no second accept to
+// learn that it was alone. A connection that finds no room ends the watch, as it
+// would be told of forever, until the backlog has been seen empty.
 type listener struct {
 	Listener
-	maybe  bool   // a connection may be there
-	heard  bool   // it is in the epoll set
-	broken bool   // accept failed, and is tried again at listenAt
-	crowd  bool   // they come several at a time: accept until there is none
-	taken  int    // since there was none
-	tookAt uint64 // the turn in which the last one was taken
+	pending    bool   // a connection may be there
+	watched    bool   // it is in the epoll set
+	broken     bool   // accept failed, and is tried again at listenDue
+	burst      bool   // they come several at a time: accept until there is none
+	accepted   int    // since there was none
+	acceptedAt uint64 // the turn in which the last one was accepted
 }
 
-// rings takes the event that a connection is there. Right after one was taken
-// it says that there were more.
-func (from *listener) rings(turn uint64) {
-	from.maybe = true
+// readable takes the event that a connection is there. Right after one was
+// accepted it says that there were more.
+func (from *listener) readable(turn uint64) {
+	from.pending = true
 	switch {
-	case from.tookAt+1 == turn:
-		from.crowd = true
-	case !from.crowd:
-		from.taken = 0
+	case from.acceptedAt+1 == turn:
+		from.burst = true
+	case !from.burst:
+		from.accepted = 0
 	}
 }
 
-// took notes that one was accepted.
-func (from *listener) took(turn uint64) {
-	from.taken++
-	from.tookAt = turn
-	from.maybe = from.crowd || !from.heard
+// tookOne notes that a connection was accepted.
+func (from *listener) tookOne(turn uint64) {
+	from.accepted++
+	from.acceptedAt = turn
+	from.pending = from.burst || !from.watched
 }
 
-// empty notes that none is there.
-func (from *listener) empty() {
-	from.crowd = from.taken > 1
-	from.taken = 0
-	from.maybe = false
+// drained notes that no connection is there.
+func (from *listener) drained() {
+	from.burst = from.accepted > 1
+	from.accepted = 0
+	from.pending = false
+}
+
+// An intake drawer knows where connections are accepted, and whether.
+type intake struct {
+	listeners  []*listener
+	lastTried  int    // the listener that was tried last
+	turn       uint64 // of the loop
+	Paused     bool   // by an operator
+	QuietSince Time   // when the last connection was closed
+}
+
+// nextPending returns the index of the pending listener whose turn it is, -1 if
+// none is pending.
+func (i *intake) nextPending() int {
+	for range i.listeners {
+		i.lastTried = (i.lastTried + 1) % len(i.listeners)
+		if i.listeners[i.lastTried].pending {
+			return i.lastTried
+		}
+	}
+	return -1
 }
 
 const (
 	acceptPause = 100 * time.Millisecond // after running out of descriptors
 	listenPause = time.Second            // after an error of one listener
-	acceptBatch = 64                     // connections taken before the loop looks round again
+	acceptBatch = 64                     // connections accepted before the loop looks round again
 )
 
 func (l *loop) addListener(from Listener) error {
@@ -74,31 +96,31 @@ func (l *loop) addListener(from Listener) error {
 	}
 	if !from.Unix {
 		// Accepted connections inherit it. A worker that streams writes
-		// small pieces, and they shall not wait for each other.
+		// small pieces, and they must not wait for each other.
 		unix.SetsockoptInt(from.FD, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	}
-	l.listeners = append(l.listeners, &listener{Listener: from})
-	return l.hearListener(len(l.listeners) - 1)
+	l.intake.listeners = append(l.intake.listeners, &listener{Listener: from})
+	return l.watchListener(len(l.intake.listeners) - 1)
 }
 
-// hearListener has the kernel tell of a listener.
-func (l *loop) hearListener(index int) error {
-	from := l.listeners[index]
-	if from.heard {
+// watchListener has the kernel tell of a listener.
+func (l *loop) watchListener(index int) error {
+	from := l.intake.listeners[index]
+	if from.watched {
 		return nil
 	}
-	if err := l.poll.ctl(unix.EPOLL_CTL_ADD, from.FD, unix.EPOLLIN, aboutListener, int32(index), 0); err != nil {
+	if err := l.poll.Add(from.FD, unix.EPOLLIN, poller.Tag{About: aboutListener, Index: int32(index)}); err != nil {
 		return err
 	}
-	from.heard = true
+	from.watched = true
 	return nil
 }
 
-// mute ends that.
-func (l *loop) mute(from *listener) {
-	if from.heard {
-		l.poll.remove(from.FD)
-		from.heard = false
+// unwatchListener ends that.
+func (l *loop) unwatchListener(from *listener) {
+	if from.watched {
+		l.poll.Remove(from.FD)
+		from.watched = false
 	}
 }
 
@@ -106,79 +128,67 @@ func (l *loop) mute(from *listener) {
 // free worker the queue is empty, unless the kernel passes nothing just now.)
 // What finds no room stays in the kernel's backlog, which survives us.
 func (l *loop) room() bool {
-	return l.waiting.len < l.queueMax() || l.hopeless()
+	return l.conns.waiting.len < l.queueMax() || l.crashLooping()
 }
 
 func (l *loop) queueMax() int {
-	if l.set.QueueMax > 0 {
-		return l.set.QueueMax
+	if l.set().QueueMax > 0 {
+		return l.set().QueueMax
 	}
-	return l.set.Limits.MaxWorkers
+	return l.limits.Now.MaxWorkers
 }
 
-// intake accepts connections while there is room for them, from the marked
+// acceptAll accepts connections while there is room for them, from the pending
 // listeners in turn. It returns false when it stopped because of its batch and
 // has to be called again.
-func (l *loop) intake() bool {
-	if l.stage == serving && !l.paused && l.acceptAgain <= l.now && !l.take() {
+func (l *loop) acceptAll() bool {
+	if l.stage == serving && !l.intake.Paused && l.alarms[acceptDue] == 0 && !l.acceptSome() {
 		return false
 	}
-	for _, from := range l.listeners {
-		if from.maybe {
-			l.mute(from) // no room for what is there
+	for _, from := range l.intake.listeners {
+		if from.pending {
+			l.unwatchListener(from) // no room for what is there
 		}
 	}
 	return true
 }
 
-// take accepts until there is no room, no marked listener or no descriptor. It
-// returns false when it stopped because of its batch.
-func (l *loop) take() bool {
+// acceptSome accepts until there is no room, no pending listener or no
+// descriptor. It returns false when it stopped because of its batch.
+func (l *loop) acceptSome() bool {
 	for range acceptBatch {
 		if !l.room() {
 			return true
 		}
-		index := l.nextMarked()
+		index := l.intake.nextPending()
 		if index < 0 {
 			return true
 		}
 		l.acceptFrom(index)
-		if l.acceptAgain > 0 {
+		if l.alarms[acceptDue] > 0 {
 			return true
 		}
 	}
 	return false
 }
 
-// nextMarked returns the index of the marked listener whose turn it is, -1 if
-// none is marked.
-func (l *loop) nextMarked() int {
-	for range l.listeners {
-		l.lastTried = (l.lastTried + 1) % len(l.listeners)
-		if l.listeners[l.lastTried].maybe {
-			return l.lastTried
-		}
-	}
-	return -1
-}
-
-// acceptFrom takes one connection.
+// acceptFrom accepts one connection.
 func (l *loop) acceptFrom(index int) {
-	from := l.listeners[index]
-	l.foresee()
+	from := l.intake.listeners[index]
+	l.expectAccept()
 	fd, errno := accept(from.FD)
 	if errno != 0 {
-		l.recordStake()
+		l.publishAtRisk()
 	}
 	switch errno {
 	case 0:
 		l.count.Accepted++
-		from.took(l.turn)
-		l.judge(l.newConn(fd, from))
+		from.tookOne(l.intake.turn)
+		l.peekAndRoute(l.newConn(fd, from.Unix))
 	case unix.EAGAIN:
-		from.empty()
-		if err := l.hearListener(index); err != nil {
-			from.maybe = true
+		from.drained()
+		if err := l.watchListener(index); err != nil {
+			from.pending = true
 			l.pauseIntake(err)
 		}
 	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
@@ -192,35 +202,34 @@ func (l *loop) acceptFrom(index int) {
 	}
 }
 
-// leaveAlone does without a listener for a while. Its error may be somebody's
-// who takes it back, such as a security module's: those refuse (EACCES, EPERM)
-// before they look what is there, and what is there stays.
+// leaveAlone does without a listener for a while. Its error may end again, such
+// as a security module's refusal (EACCES, EPERM): that comes before the kernel
+// looks what is there, and what is there stays.
 func (l *loop) leaveAlone(from *listener, err error) {
-	l.mute(from)
-	from.maybe, from.broken = false, true
-	if l.listenAt == 0 {
-		l.listenAt = l.now + listenPause
+	l.unwatchListener(from)
+	from.pending, from.broken = false, true
+	if l.alarms[listenDue] == 0 {
+		l.alarms[listenDue] = l.now + listenPause
 	}
-	l.warnOnce(&l.warned.listener, "cannot accept connections, trying again every "+listenPause.String(), "listener", from.Addr, "err", err)
+	l.warnRateLimited(warnListener, "cannot accept connections, trying again every "+listenPause.String(), "listener", from.Addr, "err", err)
 }
 
-// tryBroken marks the listeners that were left alone.
+// tryBroken takes the listeners that were left alone for pending again.
 func (l *loop) tryBroken() {
-	l.listenAt = 0
-	for _, from := range l.listeners {
+	for _, from := range l.intake.listeners {
 		if from.broken {
-			from.maybe, from.broken = true, false
+			from.pending, from.broken = true, false
 		}
 	}
 }
 
-// pauseIntake keeps the marks and tries again when a descriptor is closed, or
+// pauseIntake keeps the pending listeners and tries again when a descriptor is closed, or
 // after a while: somebody else may have closed one.
 func (l *loop) pauseIntake(err error) {
 	l.count.Pauses++
-	l.acceptAgain = l.now + acceptPause
-	l.warnOnce(&l.warned.intake, "no room for a new connection, accepting goes on when one is closed"+moreRoom(err),
-		"err", err, "open", l.open)
+	l.alarms[acceptDue] = l.now + acceptPause
+	l.warnRateLimited(warnIntake, "out of file descriptors; accepting again when a connection closes"+moreRoom(err),
+		"err", err, "open", l.conns.open)
 }
 
 // moreRoom is what to do about it.

@@ -3,7 +3,6 @@ package master
 import (
 	"fmt"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -64,7 +63,7 @@ func TestARequestThatWeAnswerIsALineToo(t *testing.T) {
 		r := begin(t, "exit", accessLog)
 		c := r.send("/x")
 		r.until("waits", waitingIs(1))
-		r.skip(r.loop.set.QueueTimeout)
+		r.skip(r.loop.set().QueueTimeout)
 		r.want(c, "503 Service Unavailable")
 		line := r.oneAccess()
 		wantLine(t, line, fmt.Sprintf(`msg="GET /x 503 %dB queue=2\d{4}\.\dms service=0\.0ms worker=0 client=-" access\.method=GET access\.uri=/x access\.code=503 `, body(503)))
@@ -101,36 +100,5 @@ func TestNoRequestIsALineUnlessItIsAskedFor(t *testing.T) {
 	r.stopped()
 	if lines := r.accessLines(); len(lines) != 0 {
 		t.Errorf("lines: %q", lines)
-	}
-}
-
-// A log that stands still holds up nobody, and has room for other lines.
-func TestALogThatStandsStillHoldsUpNoRequest(t *testing.T) {
-	if !alone(t, nil) {
-		return
-	}
-	const n = 3 * logRoom
-	r := begin(t, "plain", accessLog)
-	load := r.loaded(n)
-	r.log.mu.Lock()
-	load.run()
-	held := make(chan bool)
-	r.box.post(func(l *loop) { l.log.warn("there is room for a warning"); close(held) })
-	<-held
-	r.log.mu.Unlock()
-	r.logs("there is room for a warning")
-	r.until("all are served", func(_ control.Status, c Counters) bool { return c.Served == n })
-	r.stopped()
-	lines := len(r.accessLines())
-	dropped := 0
-	for _, m := range regexp.MustCompile(`took too long" lines=(\d+)`).FindAllStringSubmatch(r.log.String(), -1) {
-		d, _ := strconv.Atoi(m[1])
-		dropped += d
-	}
-	if lines+dropped != n || dropped == 0 {
-		t.Errorf("%d lines, %d dropped, of %d", lines, dropped, n)
-	}
-	if told := strings.Count(r.log.String(), "took too long"); told > 3 {
-		t.Errorf("that lines were dropped is told %d times", told)
 	}
 }

@@ -37,18 +37,18 @@ func reply(status int, reason, body, header string) []byte {
 // would lose the reply: so end our side, and drain the other within bounds.
 func (l *loop) answer(c *conn, status int) {
 	c.place.leave()
-	_, err := unix.SendmsgN(c.fd, replies[status], nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	_, err := unix.SendmsgN(c.FD, replies[status], nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	l.accessOwn(c, status, err == nil)
-	if err != nil || unix.Shutdown(c.fd, unix.SHUT_WR) != nil {
+	if err != nil || unix.Shutdown(c.FD, unix.SHUT_WR) != nil {
 		l.drop(c)
 		return
 	}
-	l.stake(c, false)
-	if l.ending.len >= drainAtOnce {
-		l.drop(l.ending.first.of)
+	l.setAtRisk(c, false)
+	if l.conns.ending.len >= drainAtOnce {
+		l.drop(l.conns.ending.first.of)
 	}
-	c.state = ending
-	l.ending.append(&c.place, l.now+drainTime)
+	c.State = ending
+	l.conns.ending.append(&c.place, l.now+drainTime)
 	if l.watchConn(c, watchedEdge) != nil {
 		l.drop(c)
 		return
@@ -59,15 +59,15 @@ func (l *loop) answer(c *conn, status int) {
 // drain throws away what the client still sends, until it closes or has had
 // its share.
 func (l *loop) drain(c *conn) {
-	for c.drained <= drainBytes {
-		n, errno := receive(c.fd, l.buf[:firstPeek], 0)
+	for c.Drained <= drainBytes {
+		n, errno := receive(c.FD, l.conns.buf[:firstPeek], 0)
 		if errno == unix.EAGAIN {
 			return
 		}
 		if errno != 0 || n == 0 {
 			break
 		}
-		c.drained += n
+		c.Drained += n
 	}
 	l.drop(c)
 }

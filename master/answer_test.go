@@ -10,7 +10,7 @@ import (
 	"github.com/scgid/scgid/control"
 )
 
-func openIs(n int) func(*loop) bool { return func(l *loop) bool { return l.open == n } }
+func openIs(n int) func(*loop) bool { return func(l *loop) bool { return l.conns.open == n } }
 
 // loopUntil asks the loop until cond holds.
 func (r *rig) loopUntil(what string, cond func(*loop) bool) {
@@ -26,7 +26,7 @@ func TestARefusalReachesAClientThatIsStillSending(t *testing.T) {
 	both(t, "plain", noWorkers, func(t *testing.T, r *rig) {
 		c := r.dial()
 		c.Write(append([]byte("hello"), make([]byte, 20<<10)...))
-		r.loopUntil("answered", func(l *loop) bool { return l.ending.len == 1 })
+		r.loopUntil("answered", func(l *loop) bool { return l.conns.ending.len == 1 })
 		if _, err := c.Write(make([]byte, 20<<10)); err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +43,7 @@ func TestLingeringEndsAfterSomeBytes(t *testing.T) {
 	both(t, "plain", noWorkers, func(t *testing.T, r *rig) {
 		c := r.dial()
 		c.Write([]byte("hello"))
-		r.loopUntil("answered", func(l *loop) bool { return l.ending.len == 1 })
+		r.loopUntil("answered", func(l *loop) bool { return l.conns.ending.len == 1 })
 		sent := 0
 		for sent < 64<<20 {
 			n, err := c.Write(make([]byte, 16<<10))
@@ -63,9 +63,9 @@ func TestLingeringEndsAfterSomeTime(t *testing.T) {
 	both(t, "plain", noWorkers, func(t *testing.T, r *rig) {
 		c := r.dial()
 		c.Write([]byte("hello"))
-		r.loopUntil("answered", func(l *loop) bool { return l.ending.len == 1 })
+		r.loopUntil("answered", func(l *loop) bool { return l.conns.ending.len == 1 })
 		r.skip(drainTime - time.Second)
-		r.loopUntil("still there", func(l *loop) bool { return l.ending.len == 1 })
+		r.loopUntil("still there", func(l *loop) bool { return l.conns.ending.len == 1 })
 		r.skip(time.Second)
 		r.loopUntil("closed", openIs(0))
 	})
@@ -82,8 +82,8 @@ func TestLingeringConnectionsAreBounded(t *testing.T) {
 	}
 	r.until("all are answered", func(_ control.Status, c Counters) bool { return c.Malformed == drainAtOnce+20 })
 	r.inLoop(func(l *loop) {
-		if l.open != drainAtOnce || l.ending.len != drainAtOnce {
-			t.Errorf("%d open, %d ending", l.open, l.ending.len)
+		if l.conns.open != drainAtOnce || l.conns.ending.len != drainAtOnce {
+			t.Errorf("%d open, %d ending", l.conns.open, l.conns.ending.len)
 		}
 	})
 	for _, c := range all {

@@ -61,8 +61,8 @@ func TestTheMostRecentlyUsedIdleWorkerIsNext(t *testing.T) {
 		defer r.letGo(h)
 	}
 	r.inLoop(func(l *loop) {
-		held := slices.Clone(l.workers)
-		slices.SortFunc(held, func(a, b *worker) int { return int(a.conns[0].id) - int(b.conns[0].id) })
+		held := slices.Clone(l.workers.all)
+		slices.SortFunc(held, func(a, b *worker) int { return int(a.conns[0].ID) - int(b.conns[0].ID) })
 		for _, w := range held {
 			got = append(got, fmt.Sprint(w.proc.PID))
 		}
@@ -116,7 +116,7 @@ func TestTheLeastRecentlyUsedOfTheIdleIsRetired(t *testing.T) {
 	}
 	busy := ""
 	r.inLoop(func(l *loop) {
-		for _, w := range l.workers {
+		for _, w := range l.workers.all {
 			if len(w.conns) > 0 {
 				busy = fmt.Sprint(w.proc.PID)
 			}

@@ -1,8 +1,13 @@
 package master
 
 import (
+	"encoding/json"
+	"fmt"
+	"slices"
 	"time"
 
+	"github.com/scgid/scgid/master/poller"
+	"github.com/scgid/scgid/worker/scgi"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,8 +29,21 @@ const (
 	ending                       // the client: our reply is sent, the rest of the request is drained
 )
 
-func (s connState) String() string {
-	return [...]string{"", "parked", "waiting", "passed", "ending"}[s]
+var connStates = [...]string{"", "parked", "waiting", "passed", "ending"}
+
+func (s connState) String() string { return connStates[s] }
+
+// MarshalText writes the state's name.
+func (s connState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the name of a state.
+func (s *connState) UnmarshalText(b []byte) error {
+	i := slices.Index(connStates[:], string(b))
+	if i <= 0 {
+		return fmt.Errorf("a connection is %.40q", b)
+	}
+	*s = connState(i)
+	return nil
 }
 
 // How a connection stands in the epoll set.
@@ -39,34 +57,103 @@ const (
 // A conn is an accepted connection. The loop owns its descriptor from accept
 // to close, also while a worker has a copy: that copy may die with its worker.
 type conn struct {
-	fd    int
-	index int32 // in loop.conns
-	stamp int32 // of this use of the index
-	id    uint64
-	state connState
-	watch uint8
-	unix  bool
-	probe bool // ours, to a trial
-	tries int  // how often it was passed to a worker
+	connFacts
+	index  int32 // in conns.all
+	stamp  int32 // of this use of the index
+	watch  uint8
+	worker *worker    // while passed
+	place  node[conn] // in conns.parked, waiting or ending
+	check  node[conn] // in conns.unconfirmed: passed, and maybe not received
+}
 
-	staked bool // counted in loop.atStake; only stake changes it
+// connFacts are what the next program needs to know of a connection.
+type connFacts struct {
+	ID     uint64
+	FD     int
+	State  connState
+	Unix   bool
+	Probe  bool // ours, to a canary
+	AtRisk bool // a crash of ours would lose it; only setAtRisk changes it
 
-	size    int    // of the header on the wire; 0 is unknown
-	seen    int    // bytes that lay in the socket when the header was judged
-	hash    uint64 // keyed, of the whole header
-	drained int    // bytes thrown away while ending
+	Size    int    // of the header on the wire; 0 is unknown
+	Seen    int    // bytes that lay in the socket when the header was looked at
+	Hash    uint64 // keyed, of the whole header
+	Drained int    // bytes thrown away while ending
 
-	accepted Time
-	whole    Time // when its header was
-	passedAt Time
-	worker   *worker // while passed
+	Accepted Time
+	Whole    Time // when its header was
+	PassedAt Time
 
-	place node[conn] // in loop.parked, waiting or ending
-	check node[conn] // in loop.unconfirmed: passed, and maybe not received
+	Client text46
+	Method text16
+	URI    text
+}
 
-	client text46
-	method text16
-	uri    text
+// A conns drawer has all accepted connections.
+type conns struct {
+	all    []*conn // by index; also those in free
+	free   []*conn
+	LastID uint64
+	open   int // connections that are not closed
+	atRisk int // of these, those that a crash of ours would lose
+
+	parked      list[conn] // whose header is not whole
+	waiting     list[conn] // for a worker
+	ending      list[conn] // that we have answered ourselves
+	unconfirmed list[conn] // passed, and maybe not received
+
+	hash *headHash
+	buf  []byte // of the largest header; nothing in it outlives a turn
+}
+
+// add takes fd.
+func (s *conns) add(fd int, isUnix bool, now Time) *conn {
+	var c *conn
+	if n := len(s.free); n > 0 {
+		c = s.free[n-1]
+		s.free = s.free[:n-1]
+		*c = conn{index: c.index, stamp: c.stamp + 1}
+	} else {
+		c = &conn{index: int32(len(s.all))}
+		s.all = append(s.all, c)
+	}
+	s.LastID++
+	c.FD, c.ID, c.Unix, c.Accepted = fd, s.LastID, isUnix, now
+	c.place.of, c.check.of = c, c
+	s.open++
+	return c
+}
+
+// remove forgets c, which is closed.
+func (s *conns) remove(c *conn) {
+	c.place.leave()
+	c.check.leave()
+	c.FD, c.State = -1, 0
+	s.free = append(s.free, c)
+	s.open--
+}
+
+// setAtRisk notes whether a crash of ours would lose c: we have accepted it, no
+// living worker has it, and no reply of ours is sent. It returns whether that
+// has changed.
+func (s *conns) setAtRisk(c *conn, on bool) bool {
+	if c.AtRisk == on {
+		return false
+	}
+	c.AtRisk = on
+	if on {
+		s.atRisk++
+	} else {
+		s.atRisk--
+	}
+	return true
+}
+
+// grow makes the buffer large enough for headers of these settings.
+func (s *conns) grow(set *Settings) {
+	if need := max(set.MaxHeader, scgi.DefaultMaxHeader) + 16; need > len(s.buf) {
+		s.buf = make([]byte, need)
+	}
 }
 
 // text, text16 and text46 are short strings that need no allocation; longer
@@ -90,72 +177,76 @@ func (t *text) set(b []byte)   { t.n = uint8(copy(t.b[:], b)) }
 func (t *text16) set(b []byte) { t.n = uint8(copy(t.b[:], b)) }
 func (t *text46) set(b []byte) { t.n = uint8(copy(t.b[:], b)) }
 
-func (t *text) String() string   { return string(t.b[:t.n]) }
-func (t *text16) String() string { return string(t.b[:t.n]) }
-func (t *text46) String() string { return string(t.b[:t.n]) }
+func (t *text) bytes() []byte   { return t.b[:t.n] }
+func (t *text16) bytes() []byte { return t.b[:t.n] }
+func (t *text46) bytes() []byte { return t.b[:t.n] }
+
+// They travel as bytes, as they need not be UTF-8.
+
+func (t text) MarshalJSON() ([]byte, error)   { return json.Marshal(t.bytes()) }
+func (t text16) MarshalJSON() ([]byte, error) { return json.Marshal(t.bytes()) }
+func (t text46) MarshalJSON() ([]byte, error) { return json.Marshal(t.bytes()) }
+
+func (t *text) UnmarshalJSON(b []byte) error   { return unmarshalBytes(b, t.set) }
+func (t *text16) UnmarshalJSON(b []byte) error { return unmarshalBytes(b, t.set) }
+func (t *text46) UnmarshalJSON(b []byte) error { return unmarshalBytes(b, t.set) }
+
+func unmarshalBytes(b []byte, set func([]byte)) error {
+	var raw []byte
+	err := json.Unmarshal(b, &raw)
+	set(raw)
+	return err
+}
 
 // newConn takes fd.
-func (l *loop) newConn(fd int, from *listener) *conn {
-	var c *conn
-	if n := len(l.freeConns); n > 0 {
-		c = l.freeConns[n-1]
-		l.freeConns = l.freeConns[:n-1]
-		*c = conn{index: c.index, stamp: c.stamp + 1}
-	} else {
-		c = &conn{index: int32(len(l.conns))}
-		l.conns = append(l.conns, c)
-	}
-	l.lastConn++
-	c.fd, c.id, c.unix, c.accepted = fd, l.lastConn, from.Unix, l.now
-	c.place.of, c.check.of = c, c
-	l.open++
-	l.stake(c, true)
+func (l *loop) newConn(fd int, isUnix bool) *conn {
+	c := l.conns.add(fd, isUnix, l.now)
+	l.setAtRisk(c, true)
 	return c
 }
 
 // drop closes c and forgets it. It is the one place where a connection ends.
 func (l *loop) drop(c *conn) {
-	c.place.leave()
-	c.check.leave()
-	l.stake(c, false)
+	l.setAtRisk(c, false)
 	if c.watch == watchedOnce || c.watch == watchedEdge {
 		// A worker may hold a copy, and epoll forgets a registration only
 		// with the last of them.
-		l.poll.remove(c.fd)
+		l.poll.Remove(c.FD)
 	}
-	closeFD(c.fd)
-	c.fd, c.state = -1, 0
-	l.freeConns = append(l.freeConns, c)
-	l.open--
-	l.acceptAgain = 0
-	if l.open == 0 {
-		l.quietSince = l.now
+	closeFD(c.FD)
+	l.conns.remove(c)
+	l.alarms[acceptDue] = 0
+	if l.conns.open == 0 {
+		l.intake.QuietSince = l.now
 	}
 }
 
 // watchConn has the loop told of the next bytes. The first time only once:
 // most headers are whole by then, and the registration costs no removal.
 func (l *loop) watchConn(c *conn, how uint8) error {
-	events, op := uint32(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLET), unix.EPOLL_CTL_MOD
+	events := uint32(unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET)
 	if how == watchedOnce {
 		events |= unix.EPOLLONESHOT
 	}
+	tag := poller.Tag{About: aboutConn, Index: c.index, Stamp: c.stamp}
+	var err error
 	if c.watch == unwatched {
-		op = unix.EPOLL_CTL_ADD
+		err = l.poll.Add(c.FD, events, tag)
+	} else {
+		err = l.poll.Change(c.FD, events, tag)
 	}
-	if err := l.poll.ctl(op, c.fd, events, aboutConn, c.index, c.stamp); err != nil {
-		return err
+	if err == nil {
+		c.watch = how
 	}
-	c.watch = how
-	return nil
+	return err
 }
 
-// unwatch ends it before the connection is passed on: the bytes that come
+// unwatchConn ends that before the connection is passed on: the bytes that come
 // from here on are the worker's business. A registration for one event has
 // ended by itself.
-func (l *loop) unwatch(c *conn) {
+func (l *loop) unwatchConn(c *conn) {
 	if c.watch == watchedEdge {
-		l.poll.remove(c.fd)
+		l.poll.Remove(c.FD)
 		c.watch = unwatched
 	}
 }

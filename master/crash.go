@@ -4,65 +4,66 @@ import (
 	"time"
 
 	"github.com/scgid/scgid/control"
+	"github.com/scgid/scgid/master/record"
 )
 
 // What a crash of the master must not undo, and what the next one has to tell
-// of it. See Record.
+// of it. See package record.
 
 // takeUp takes from the record what a master that crashed has left, and begins
 // to write it.
 func (l *loop) takeUp() {
-	if before := l.record.crashed(); before != nil {
+	if before := l.record.Crashed(); before != nil {
 		l.tellCrash(before)
-		l.keepLimits(before.limits)
+		l.keepLimits(before.Limits)
 		l.keepPause(before)
 	}
 	l.keepRecord()
 	l.recordPause()
-	l.record.begin(l.set.PID)
+	l.record.Begin(l.host.PID)
 }
 
 // tellCrash says what the crash has cost. What workers had, they were told to
 // finish; whether they did only they know.
-func (l *loop) tellCrash(before *left) {
-	text := "the master before this one ended without a goodbye: no accepted connection was without a worker"
-	if before.stake > 0 {
-		text = "the master before this one ended without a goodbye: accepted connections that no worker had were lost"
+func (l *loop) tellCrash(before *record.Crash) {
+	text := "previous master crashed; no accepted connection was lost"
+	if before.AtRisk > 0 {
+		text = "previous master crashed; accepted connections that no worker had were lost"
 	}
-	l.log.warn(text, "pid", before.pid, "lost", before.stake, "at_workers", before.active, "served", before.served)
+	l.log.Warn(text, "pid", before.PID, "lost", before.AtRisk, "at_workers", before.AtWorkers, "served", before.Served)
 }
 
 // keepLimits sets the limits that had been set at run time, over those of the
 // configuration as it is now.
 func (l *loop) keepLimits(c control.Change) {
-	limits := c.Apply(l.configured)
-	if limits == l.configured {
+	if c.Apply(l.limits.Configured) == l.limits.Configured {
 		return
 	}
-	if err := limits.Validate(); err != nil {
-		l.log.warn("limits set at run time are dropped, the configuration does not go with them any more", "err", err)
+	l.limits.Scaled = c
+	if err := l.limits.configure(l.limits.Configured); err != nil {
+		l.log.Warn("limits set at run time are dropped, the configuration does not go with them any more", "err", err)
 		return
 	}
-	l.set.Limits, l.scaled = limits, c
-	l.log.info("limits set at run time are kept", "min", limits.MinWorkers, "max", limits.MaxWorkers, "min_idle", limits.MinIdle, "max_idle", limits.MaxIdle)
+	limits := l.limits.Now
+	l.log.Info("limits set at run time are kept", "min", limits.MinWorkers, "max", limits.MaxWorkers, "min_idle", limits.MinIdle, "max_idle", limits.MaxIdle)
 }
 
-// keepPause goes on with a pause: it was made for something that a crash does
+// keepPause continues a pause: it was made for something that a crash does
 // not end.
-func (l *loop) keepPause(before *left) {
-	if !before.paused {
+func (l *loop) keepPause(before *record.Crash) {
+	if !before.Paused {
 		return
 	}
 	limit := time.Duration(0)
-	if before.resume > 0 {
-		if limit = before.resume - bootTime(); limit <= 0 {
-			l.log.info("the pause that was on has ended meanwhile")
+	if before.Resume > 0 {
+		if limit = before.Resume - record.BootTime(); limit <= 0 {
+			l.log.Info("the pause that was on has ended meanwhile")
 			return
 		}
-		l.resumeAt = l.now + limit
+		l.alarms[resumeDue] = l.now + limit
 	}
-	l.paused = true
-	l.log.warn("intake is still paused, as it was before; scgictl resume ends that", "limit", limit.Round(time.Second))
+	l.intake.Paused = true
+	l.log.Warn("intake is still paused, as it was before; scgictl resume ends that", "limit", limit.Round(time.Second))
 }
 
 // keepRecord writes what has changed in a turn.
@@ -70,40 +71,32 @@ func (l *loop) keepRecord() {
 	if l.record == nil {
 		return
 	}
-	l.record.set(wordLimits, packLimits(l.set.Limits, l.configured))
-	l.record.set(wordWorkers, uint64(l.open-l.ending.len-l.atStake))
-	l.record.set(wordServed, l.count.Served)
+	l.record.SetLimits(l.limits.Now, l.limits.Configured)
+	l.record.SetAtWorkers(l.conns.open - l.conns.ending.len - l.conns.atRisk)
+	l.record.SetServed(l.count.Served)
 }
 
 // recordPause writes whether and until when the intake is paused.
 func (l *loop) recordPause() {
 	switch {
-	case !l.paused:
-		l.record.set(wordPause, unpaused)
-	case l.resumeAt == 0:
-		l.record.set(wordPause, forever)
+	case !l.intake.Paused:
+		l.record.SetUnpaused()
+	case l.alarms[resumeDue] == 0:
+		l.record.SetPause(0)
 	default:
-		l.record.set(wordPause, uint64(min(bootTime()+(l.resumeAt-l.now), lastResume)))
+		l.record.SetPause(record.BootTime() + (l.alarms[resumeDue] - l.now))
 	}
 }
 
-// stake notes whether a crash of ours would lose c: we have accepted it, no
-// living worker has it, and no reply of ours is sent.
-func (l *loop) stake(c *conn, on bool) {
-	if c.staked == on {
-		return
+// setAtRisk notes whether a crash of ours would lose c; see conns.setAtRisk.
+func (l *loop) setAtRisk(c *conn, on bool) {
+	if l.conns.setAtRisk(c, on) {
+		l.publishAtRisk()
 	}
-	c.staked = on
-	if on {
-		l.atStake++
-	} else {
-		l.atStake--
-	}
-	l.recordStake()
 }
 
-func (l *loop) recordStake() { l.record.set(wordStake, uint64(l.atStake)) }
+func (l *loop) publishAtRisk() { l.record.SetAtRisk(l.conns.atRisk) }
 
-// foresee counts one more at stake before a system call that may make it so: we
-// may not live to do it afterwards. If it did not, recordStake is due.
-func (l *loop) foresee() { l.record.set(wordStake, uint64(l.atStake)+1) }
+// expectAccept counts one more at risk before a system call that may make it
+// so: we may not live to do it afterwards. If it did not, publishAtRisk is due.
+func (l *loop) expectAccept() { l.record.SetAtRisk(l.conns.atRisk + 1) }

@@ -8,50 +8,55 @@ import (
 	"time"
 
 	"github.com/scgid/scgid/control"
+	"github.com/scgid/scgid/master/record"
 	"golang.org/x/sys/unix"
 )
 
 // recorded runs a master with a record, and gives what the next one would read
 // in it now.
-func recorded(t *testing.T, mode string, edit func(*Settings)) (*rig, func() left) {
+func recorded(t *testing.T, mode string, edit func(*Settings)) (*rig, func() *record.Crash) {
 	t.Helper()
-	record, err := NewRecord("test")
+	kept, err := record.New("test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(record.Close)
-	r := begin(t, mode, func(s *Settings) {
-		s.Record = record
-		if edit != nil {
-			edit(s)
-		}
-	})
-	return r, func() left {
-		t.Helper()
-		l, err := decode(record.page, poolHash("test"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return l
+	t.Cleanup(kept.Close)
+	r := begin(t, mode, edit, func(h *Host) { h.Record = kept })
+	return r, func() *record.Crash { t.Helper(); return nextReads(t, kept, "test") }
+}
+
+// nextReads returns what the next master would be told by a record, were this one
+// to crash now; nil if it has ended in order.
+func nextReads(t testing.TB, kept *record.Record, pool string) *record.Crash {
+	t.Helper()
+	fd, err := unix.FcntlInt(uintptr(kept.FD()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
 	}
+	again, err := record.Open(fd, pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	return again.Crashed()
 }
 
 // leaves waits until the record says that a crash would lose so many, and that
 // so many are at workers.
-func (r *rig) leaves(read func() left, stake, active uint64) {
+func (r *rig) leaves(read func() *record.Crash, atRisk, active uint64) {
 	r.t.Helper()
-	var l left
+	var l *record.Crash
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if l = read(); l.stake == stake && l.active == active {
+		if l = read(); l.AtRisk == atRisk && l.AtWorkers == active {
 			return
 		}
 	}
-	r.t.Fatalf("%d are at stake and %d at workers, want %d and %d", l.stake, l.active, stake, active)
+	r.t.Fatalf("%d are at risk and %d at workers, want %d and %d", l.AtRisk, l.AtWorkers, atRisk, active)
 }
 
 func TestRecordCountsWhatACrashWouldLose(t *testing.T) {
 	r, read := recorded(t, "plain", func(s *Settings) { s.Limits = control.Limits{MaxWorkers: 2, MaxIdle: 2}; s.QueueMax = 3 })
-	if now := r.now(); read().state != recordRunning || read().pid != now.PID {
+	if now := r.now(); read() == nil || read().PID != now.PID {
 		t.Errorf("at the beginning: %+v", read())
 	}
 	r.held("one") // by worker 1, the only one so far
@@ -72,7 +77,7 @@ func TestRecordCountsWhatACrashWouldLose(t *testing.T) {
 	r.leaves(read, 7, 2)
 	parked[0].Close()
 	r.leaves(read, 6, 2)
-	parked[1].Write([]byte("garbage that goes on for ever"))
+	parked[1].Write([]byte("garbage that goes on forever"))
 	parked[1].(*net.UnixConn).CloseWrite()
 	r.leaves(read, 5, 2) // answered, though not closed
 	for _, w := range r.workers() {
@@ -91,15 +96,19 @@ func TestRecordCountsWhatACrashWouldLose(t *testing.T) {
 		c.Close()
 	}
 	r.leaves(read, 0, 0)
-	served := r.stopped().Served
-	if l := read(); l.state != recordEnded || l.served != served || l.stake != 0 {
-		t.Errorf("in the end: %+v, served %d", l, served)
+	served := r.counters().Served
+	if l := read(); l.Served != served || l.AtRisk != 0 {
+		t.Errorf("it says %+v, served %d", l, served)
+	}
+	r.stopped()
+	if l := read(); l != nil {
+		t.Errorf("in the end a crash is told: %+v", l)
 	}
 }
 
 // The count is kept by all that happens to a connection; here everything does,
 // and it is held against a new count all the time.
-func TestStakesAddUpWhateverHappensToWorkers(t *testing.T) {
+func TestWhatIsAtRiskAddsUpWhateverHappensToWorkers(t *testing.T) {
 	r, read := recorded(t, "plain", func(s *Settings) {
 		s.Limits = control.Limits{MinWorkers: 4, MaxWorkers: 4, MinIdle: 0, MaxIdle: 4}
 		s.QueueMax = 6
@@ -151,18 +160,18 @@ func TestStakesAddUpWhateverHappensToWorkers(t *testing.T) {
 		for range 20 {
 			r.inLoop(func(l *loop) {
 				n := 0
-				for _, c := range l.conns {
-					alone := c.fd >= 0 && (c.state == parked || c.state == waiting ||
-						c.state == passed && (c.worker.state == killed || c.worker.state == gone))
+				for _, c := range l.conns.all {
+					alone := c.FD >= 0 && (c.State == parked || c.State == waiting ||
+						c.State == passed && (c.worker.State == killed || c.worker.State == gone))
 					if alone {
 						n++
 					}
-					if alone != c.staked {
-						t.Errorf("connection %d in state %d is staked: %v", c.id, c.state, c.staked)
+					if alone != c.AtRisk {
+						t.Errorf("connection %d in state %d is at risk: %v", c.ID, c.State, c.AtRisk)
 					}
 				}
-				if n != l.atStake || read().stake != uint64(n) {
-					t.Errorf("%d are at stake, counted as %d, recorded as %d", n, l.atStake, read().stake)
+				if n != l.conns.atRisk || read().AtRisk != uint64(n) {
+					t.Errorf("%d are at risk, counted as %d, recorded as %d", n, l.conns.atRisk, read().AtRisk)
 				}
 				looks, most = looks+1, max(most, n)
 			})
@@ -170,7 +179,7 @@ func TestStakesAddUpWhateverHappensToWorkers(t *testing.T) {
 	}
 	stop.Store(true)
 	clients.Wait()
-	t.Logf("%d answers; at most %d at stake in %d looks", answers.Load(), most, looks)
+	t.Logf("%d answers; at most %d at risk in %d looks", answers.Load(), most, looks)
 	if most < 3 || answers.Load() == 0 {
 		t.Error("nothing was tested")
 	}
@@ -183,19 +192,19 @@ func TestScaleAndPauseAreRecordedBeforeTheyAreConfirmed(t *testing.T) {
 	if _, err := r.Scale(t.Context(), control.Change{MaxWorkers: &n}); err != nil {
 		t.Fatal(err)
 	}
-	if l := read(); l.limits.MaxWorkers == nil || *l.limits.MaxWorkers != 3 {
-		t.Errorf("the record says %+v", l.limits)
+	if l := read(); l.Limits.MaxWorkers == nil || *l.Limits.MaxWorkers != 3 {
+		t.Errorf("the record says %+v", l.Limits)
 	}
 	if err := r.Pause(t.Context(), time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if l := read(); !l.paused || l.resume-bootTime() > time.Hour || l.resume-bootTime() < 59*time.Minute {
+	if l := read(); !l.Paused || l.Resume-record.BootTime() > time.Hour || l.Resume-record.BootTime() < 59*time.Minute {
 		t.Errorf("the record says %+v", l)
 	}
 	if err := r.Pause(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
-	if l := read(); !l.paused || l.resume != 0 {
+	if l := read(); !l.Paused || l.Resume != 0 {
 		t.Errorf("the record says %+v", l)
 	}
 	if err := r.Resume(t.Context()); err != nil {
@@ -204,7 +213,45 @@ func TestScaleAndPauseAreRecordedBeforeTheyAreConfirmed(t *testing.T) {
 	if _, err := r.Scale(t.Context(), control.Change{Reset: true}); err != nil {
 		t.Fatal(err)
 	}
-	if l := read(); l.paused || l.limits != (control.Change{}) {
+	if l := read(); l.Paused || l.Limits != (control.Change{}) {
 		t.Errorf("the record says %+v", l)
+	}
+}
+
+func TestRecordingARequestAllocatesNothing(t *testing.T) {
+	r, err := record.New("wiki")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	l := &loop{record: r}
+	c := &conn{}
+	if n := testing.AllocsPerRun(100, func() { recordRequest(l, c) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// recordRequest does for the record what a request does that finds a worker at
+// once.
+func recordRequest(l *loop, c *conn) {
+	l.expectAccept()
+	l.setAtRisk(c, true)
+	l.setAtRisk(c, false)
+	l.conns.open++
+	l.keepRecord()
+	l.count.Served++
+	l.conns.open--
+	l.keepRecord()
+}
+
+func BenchmarkRecordingARequest(b *testing.B) {
+	r, err := record.New("wiki")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	l, c := &loop{record: r}, &conn{}
+	for b.Loop() {
+		recordRequest(l, c)
 	}
 }

@@ -124,13 +124,13 @@ func TestADeadWorkersConnectionsWaitForTheEndOfItsGroup(t *testing.T) {
 	c := r.send("/")
 	r.file(held)
 	unreceived := r.send("/")
-	r.loopUntil("both are passed", func(l *loop) bool { return len(l.workers[0].conns) == 2 })
+	r.loopUntil("both are passed", func(l *loop) bool { return len(l.workers.all[0].conns) == 2 })
 	r.signal(odd, unix.SIGKILL)
 	r.want(unreceived, "200 OK") // nobody else has seen it
 	r.loopUntil("it is closed", openIs(1))
 	var looks []Time
 	r.loopUntil("looks at the group", func(l *loop) bool {
-		if n := l.burials.first; n != nil && (len(looks) == 0 || looks[len(looks)-1] != n.at) {
+		if n := l.workers.awaiting.first; n != nil && (len(looks) == 0 || looks[len(looks)-1] != n.at) {
 			looks = append(looks, n.at)
 		}
 		return len(looks) > 4
@@ -160,8 +160,8 @@ func TestAGroupThatDoesNotEndIsNotWaitedForForEver(t *testing.T) {
 	c := r.send("/")
 	r.file(held)
 	r.signal(odd, unix.SIGKILL)
-	r.loopUntil("looks at the group", func(l *loop) bool { return l.burials.len == 1 })
-	r.skip(burialLimit)
+	r.loopUntil("looks at the group", func(l *loop) bool { return l.workers.awaiting.len == 1 })
+	r.skip(groupLimit)
 	if status, _, err := answer(c); status != "" {
 		t.Errorf("got %q, %v", status, err)
 	}
@@ -191,7 +191,7 @@ func TestDoneJustBeforeDeathCounts(t *testing.T) {
 	r.file(held)
 	r.inLoop(func(l *loop) { // the loop sees all of it at once, afterwards
 		tellFIFO(t, held+".go")
-		end := []unix.PollFd{{Fd: int32(l.workers[0].proc.FD), Events: unix.POLLIN}}
+		end := []unix.PollFd{{Fd: int32(l.workers.all[0].proc.FD), Events: unix.POLLIN}}
 		for n := 0; n != 1; n, _ = unix.Poll(end, 20_000) {
 		}
 	})

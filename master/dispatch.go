@@ -21,45 +21,51 @@ const (
 	// look is a system call for each request of a busy pool.
 	patience = 20 * time.Millisecond
 
-	// hopelessAfter is how long an application that fails to start is given
+	// failFastAfter is how long an application that fails to start is given
 	// before requests are refused that find the queue full.
-	hopelessAfter = 5 * time.Second
+	failFastAfter = 5 * time.Second
 )
 
 // hand gives a whole request to a worker, or lets it wait for one.
 func (l *loop) hand(c *conn) {
-	if l.waiting.len == 0 && l.pass(c) {
+	if l.conns.waiting.len == 0 && l.pass(c) {
 		return
 	}
-	if l.hopeless() {
+	if l.crashLooping() {
 		l.refuse(c, notStarted)
 		return
 	}
-	c.state = waiting
-	l.waiting.append(&c.place, c.whole+l.set.QueueTimeout)
+	c.State = waiting
+	l.conns.waiting.append(&c.place, c.Whole+l.set().QueueTimeout)
 }
 
-// hopeless says that the application does not start, for a while now, and
-// enough requests wait for it already. More are refused at once instead of
+// crashLooping says that the application has not started for a while now, and
+// that enough requests wait for it already. More are refused at once instead of
 // being left to fill the backlog.
-func (l *loop) hopeless() bool {
-	return l.hopelessIn() == 0
-}
+func (l *loop) crashLooping() bool { return l.failFastIn() == 0 }
 
-// hopelessIn is how long it still is until that, negative if it will not come
+// failFastIn is how long it still is until that, negative if it will not come
 // by time alone.
-func (l *loop) hopelessIn() time.Duration {
-	if l.failures < 3 || l.in[ready] > 0 || l.waiting.len < l.queueMax() {
+func (l *loop) failFastIn() time.Duration {
+	if l.backoff.Failures < 3 || l.workers.in[ready] > 0 || l.conns.waiting.len < l.queueMax() {
 		return -1
 	}
-	return max(l.lastReady+hopelessAfter-l.now, 0)
+	return max(l.backoff.LastReady+failFastAfter-l.now, 0)
+}
+
+// failFastDue is the moment of failFastIn, if it is still to come; else 0.
+func (l *loop) failFastDue() Time {
+	if d := l.failFastIn(); d > 0 {
+		return l.now + d
+	}
+	return 0
 }
 
 // feed passes on what waits, as far as workers have places.
 func (l *loop) feed() {
-	for l.waiting.first != nil && l.busyUntil <= l.now && (l.idle.len > 0 || l.partial.len > 0) {
-		c := l.waiting.first.of
-		if l.now-c.accepted > patience && departed(c) {
+	for l.conns.waiting.first != nil && l.alarms[passDue] == 0 && (l.workers.idle.len > 0 || l.workers.partial.len > 0) {
+		c := l.conns.waiting.first.of
+		if l.now-c.Accepted > patience && departed(c) {
 			l.count.ClientGone++
 			l.drop(c)
 			continue
@@ -74,22 +80,22 @@ func (l *loop) feed() {
 // not there any more. On TCP a half-close looks the same as a full one, and
 // the request is whole: so there nobody is.
 func departed(c *conn) bool {
-	if !c.unix {
+	if !c.Unix {
 		return false
 	}
-	fds := [1]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}
+	fds := [1]unix.PollFd{{Fd: int32(c.FD), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds[:], 0)
 	return err == nil && n == 1 && fds[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
 }
 
 // pass sends c to a worker. It returns false if none has a place.
 func (l *loop) pass(c *conn) bool {
-	for l.busyUntil <= l.now {
+	for l.alarms[passDue] == 0 {
 		w := l.choose()
 		if w == nil {
 			return false
 		}
-		err := l.sender.SendConn(w.link, c.id, l.now-c.accepted, c.fd)
+		err := l.workers.sender.SendConn(w.Link, c.ID, l.now-c.Accepted, c.FD)
 		switch {
 		case err == nil:
 			l.passed(c, w)
@@ -97,8 +103,8 @@ func (l *loop) pass(c *conn) bool {
 		case errors.Is(err, link.ErrLeaving):
 			l.leaves(w)
 		case errors.Is(err, link.ErrBusy):
-			l.busyUntil = l.now + busyPause
-			l.warnOnce(&l.warned.busy, "the kernel passes no more descriptors for this user at the moment, trying again", "err", err)
+			l.alarms[passDue] = l.now + busyPause
+			l.warnRateLimited(warnInFlight, "the kernel passes no more descriptors for this user at the moment, trying again", "err", err)
 		case errors.Is(err, link.ErrFull):
 			l.kill(w, "it does not receive: its link is full")
 		default:
@@ -112,11 +118,11 @@ func (l *loop) pass(c *conn) bool {
 // the idle ones, so that few stay hot and the rest can go; then the least busy
 // of those with several slots. nil means that none has a place.
 func (l *loop) choose() *worker {
-	if l.idle.first != nil {
-		return l.idle.first.of
+	if l.workers.idle.first != nil {
+		return l.workers.idle.first.of
 	}
 	var best *worker
-	for n := l.partial.first; n != nil; n = n.next {
+	for n := l.workers.partial.first; n != nil; n = n.next {
 		if best == nil || len(n.of.conns) < len(best.conns) {
 			best = n.of
 		}
@@ -127,13 +133,12 @@ func (l *loop) choose() *worker {
 // passed notes that w has c from here on. We keep our descriptor.
 func (l *loop) passed(c *conn, w *worker) {
 	c.place.leave()
-	c.state, c.worker, c.passedAt = passed, w, l.now
-	l.stake(c, false)
-	c.tries++
-	l.queued.Add(l.now - c.accepted)
+	c.State, c.worker, c.PassedAt = passed, w, l.now
+	l.setAtRisk(c, false)
+	l.count.Queued.Add(l.now - c.Accepted)
 	w.conns = append(w.conns, c)
-	l.unconfirmed.append(&c.check, l.now+receiveWithin)
-	l.offer(w)
+	l.conns.unconfirmed.append(&c.check, l.now+receiveWithin)
+	l.relist(w)
 }
 
 // finish ends a connection of which its worker said DONE, and what it replied
@@ -141,51 +146,62 @@ func (l *loop) passed(c *conn, w *worker) {
 func (l *loop) finish(c *conn, code int, bytes int64) {
 	w := c.worker
 	w.release(c)
-	w.served++
-	w.slow = false
-	if c.probe {
+	w.Served++
+	w.Slow = false
+	if c.Probe {
 		l.drop(c)
-		l.offer(w)
+		l.relist(w)
 		return
 	}
-	l.service.Add(l.now - c.passedAt)
+	l.count.Service.Add(l.now - c.PassedAt)
 	l.count.Served++
-	if w.served == 1 {
-		l.failuresBefore = 0 // one that was started does work: the next failure is the first
+	if w.Served == 1 {
+		l.backoff.served()
 	}
 	l.access(c, code, bytes)
 	l.drop(c)
-	l.offer(w)
+	l.relist(w)
 }
+
+// confirmDue is when to look after the connection that was passed first and may
+// not have been received, while another worker is idle; else 0.
+func (l *loop) confirmDue() Time {
+	if l.conns.unconfirmed.first == nil || !l.othersIdle() {
+		return 0
+	}
+	return l.conns.unconfirmed.next()
+}
+
+func (l *loop) confirmOne() { l.confirm(l.conns.unconfirmed.first.of) }
 
 // confirm looks after a connection that was passed a while ago, now that
 // another worker is idle: if it still lies in the link it is taken back.
 func (l *loop) confirm(c *conn) {
 	w := c.worker
 	c.check.leave()
-	l.foresee()
-	defer l.recordStake()
-	id, err := link.Recall(w.end)
+	l.expectAccept()
+	defer l.publishAtRisk()
+	id, err := link.Recall(w.End)
 	if err != nil {
 		return // received: nothing lies there
 	}
-	w.slow = true
+	w.Slow = true
 	if back := w.find(id); back != nil {
 		l.count.TakenBack++
 		w.release(back)
 		l.requeue(back)
 	}
-	l.offer(w)
+	l.relist(w)
 }
 
 // othersIdle says whether a connection taken back would find a better worker.
-func (l *loop) othersIdle() bool { return l.idle.first != nil && !l.idle.first.of.slow }
+func (l *loop) othersIdle() bool { return l.workers.idle.first != nil && !l.workers.idle.first.of.Slow }
 
 // requeue lets c wait again, before all that came later.
 func (l *loop) requeue(c *conn) {
 	c.check.leave()
 	c.worker = nil
-	c.state = waiting
-	l.stake(c, true)
-	l.waiting.insert(&c.place, c.whole+l.set.QueueTimeout)
+	c.State = waiting
+	l.setAtRisk(c, true)
+	l.conns.waiting.insert(&c.place, c.Whole+l.set().QueueTimeout)
 }

@@ -8,22 +8,22 @@ import (
 
 // group gives the command of a new worker a control group.
 func (l *loop) group(c *process.Command, id uint64) {
-	if l.grouping {
-		c.Groups, c.GroupName = l.groups, "worker-"+strconv.FormatUint(id, 10)
+	if l.workers.Grouping {
+		c.Groups, c.GroupName = l.host.Groups, "worker-"+strconv.FormatUint(id, 10)
 	}
 }
 
 // regroup opens the control groups of workers that have come along over
 // execve(2).
 func (l *loop) regroup() {
-	l.grouping = l.grouping && l.groups.Usable()
-	for _, w := range l.workers {
-		if w.group == "" {
+	l.workers.Grouping = l.workers.Grouping && l.host.Groups.Usable()
+	for _, w := range l.workers.all {
+		if w.Group == "" {
 			continue
 		}
 		var err error
-		if w.proc.Group, err = l.groups.Reopen(w.group); err != nil {
-			l.log.warn("a worker's control group cannot be watched any more", "worker", w.id, "err", err)
+		if w.proc.Group, err = l.host.Groups.Reopen(string(w.Group)); err != nil {
+			l.log.Warn("a worker's control group cannot be watched any more", "worker", w.ID, "err", err)
 		}
 	}
 }
@@ -33,9 +33,9 @@ func (l *loop) regroup() {
 // ourselves at the start proves that it can be done: so this is said once, and
 // nobody tries again.
 func (l *loop) checkGroup(w *worker) {
-	if l.grouping && w.proc.Group != nil && w.proc.Group.Empty() && !w.proc.Ended() {
-		l.grouping = false
-		l.log.warn("a worker has not entered its control group; from now on workers share the master's and have no limits of their own",
-			"worker", w.id, "pid", w.proc.PID)
+	if l.workers.Grouping && w.proc.Group != nil && w.proc.Group.Empty() && !w.proc.Ended() {
+		l.workers.Grouping = false
+		l.log.Warn("a worker has not entered its control group; from now on workers share the master's and have no limits of their own",
+			"worker", w.ID, "pid", w.proc.PID)
 	}
 }

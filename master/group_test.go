@@ -31,14 +31,15 @@ func TestWorkerOutOfMemoryIsAFailedStartAndNobodysSignal(t *testing.T) {
 		r := begin(t, "plain", fixed(1))
 		r.idle(1)
 		r.inLoop(func(l *loop) {
-			w := l.newWorker(l.current)
+			w := l.workers.add(l.gens.current, l.now)
+			l.enter(w, starting)
 			if c.state != starting {
 				l.enter(w, c.state)
 			}
-			w.served = c.served
-			l.noteExit(w, c.exit)
-			if l.exits[c.reason] != 1 || len(l.exits) != 1 || l.failures != c.failures {
-				t.Errorf("%s while %s after %d: exits %v, %d failures", c.exit, c.state, c.served, l.exits, l.failures)
+			w.Served = c.served
+			l.classifyExit(w, c.exit)
+			if l.count.Exits[c.reason] != 1 || len(l.count.Exits) != 1 || l.backoff.Failures != c.failures {
+				t.Errorf("%s while %s after %d: exits %v, %d failures", c.exit, c.state, c.served, l.count.Exits, l.backoff.Failures)
 			}
 			if want := "killed by the kernel: out of memory (MemoryMax=32M)"; c.exit.OutOfMemory && exitReason(w, c.exit) != want {
 				t.Errorf("the reason is %q", exitReason(w, c.exit))

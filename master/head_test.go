@@ -124,7 +124,7 @@ func TestASlowHeaderIsTimedOut(t *testing.T) {
 		silent, slow := r.dial(), r.dial()
 		slow.Write(request("/")[:20])
 		r.until("parked", parkedIs(2))
-		r.skip(r.loop.set.HeaderTimeout)
+		r.skip(r.loop.set().HeaderTimeout)
 		for _, c := range []net.Conn{silent, slow} {
 			r.want(c, "408 Request Timeout")
 		}
@@ -182,12 +182,12 @@ func TestAPartOfAHeaderCostsNothingWhileItWaits(t *testing.T) {
 	}
 	r.until("seen", func(control.Status, Counters) bool {
 		watch := uint8(0)
-		r.inLoop(func(l *loop) { watch = l.parked.last.of.watch })
+		r.inLoop(func(l *loop) { watch = l.conns.parked.last.of.watch })
 		return watch == watchedEdge
 	})
 	r.until("said", func(control.Status, Counters) bool {
 		clean := false
-		r.inLoop(func(l *loop) { clean = !l.statusDirty() })
+		r.inLoop(func(l *loop) { clean = l.statusDue() == 0 })
 		return clean
 	})
 	before := cpu(t)
@@ -240,7 +240,7 @@ func TestAUnixClientOfSingleBytesTimesOut(t *testing.T) {
 		t.Fatal("it took all of it")
 	}
 	r.until("parked", parkedIs(1))
-	r.skip(r.loop.set.HeaderTimeout)
+	r.skip(r.loop.set().HeaderTimeout)
 	r.want(c, "408 Request Timeout")
 }
 
@@ -278,7 +278,7 @@ func TestDescriptorsOfAClientReachNobody(t *testing.T) {
 			}
 			c.Write(b[first:])
 			r.counters()
-			r.skip(r.loop.set.HeaderTimeout)
+			r.skip(r.loop.set().HeaderTimeout)
 		}
 		r.want(c, tt.status)
 		ours.Close()

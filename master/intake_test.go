@@ -89,7 +89,7 @@ func TestQueueMaxBoundsWhatIsAccepted(t *testing.T) {
 func TestABacklogWithoutRoomDoesNotSpinTheLoop(t *testing.T) {
 	checkFDs(t)
 	r, all, let := overfull(t)
-	turn := func() (n uint64) { r.inLoop(func(l *loop) { n = l.turn }); return n }
+	turn := func() (n uint64) { r.inLoop(func(l *loop) { n = l.intake.turn }); return n }
 	const asked = 200
 	before := turn()
 	for range asked {
@@ -107,26 +107,26 @@ func TestABacklogWithoutRoomDoesNotSpinTheLoop(t *testing.T) {
 
 // Most connections come alone, and a second accept only tells that.
 func TestAcceptIsTriedAgainOnlyInACrowd(t *testing.T) {
-	from := &listener{heard: true}
+	from := &listener{watched: true}
 	rings := func(turn uint64, crowd bool) {
 		t.Helper()
-		from.rings(turn)
-		from.took(turn)
-		if from.maybe != crowd {
-			t.Errorf("turn %d: tries again: %v, want %v", turn, from.maybe, crowd)
+		from.readable(turn)
+		from.tookOne(turn)
+		if from.pending != crowd {
+			t.Errorf("turn %d: tries again: %v, want %v", turn, from.pending, crowd)
 		}
 	}
 	rings(10, false)
 	rings(12, false)
 	rings(13, true) // more at once
-	from.took(13)
-	from.empty()
+	from.tookOne(13)
+	from.drained()
 	rings(20, true) // as the last time
-	from.empty()
+	from.drained()
 	rings(30, false) // that was one alone
-	from.heard = false
-	from.took(31)
-	if !from.maybe {
+	from.watched = false
+	from.tookOne(31)
+	if !from.pending {
 		t.Error("a listener that is not heard is given up before its backlog was seen empty")
 	}
 }
@@ -136,7 +136,7 @@ func TestQueueMaxHoldsWhileTheKernelIsBusy(t *testing.T) {
 	checkFDs(t)
 	r := begin(t, "plain", func(s *Settings) { oneWorker(s); s.QueueMax = 3 })
 	r.idle(1)
-	r.inLoop(func(l *loop) { l.busyUntil = l.now + time.Hour })
+	r.inLoop(func(l *loop) { l.alarms[passDue] = l.now + time.Hour })
 	var all []net.Conn
 	for range 10 {
 		all = append(all, r.send("/"))
@@ -147,7 +147,7 @@ func TestQueueMaxHoldsWhileTheKernelIsBusy(t *testing.T) {
 			t.Fatalf("%d accepted, want 3", got)
 		}
 	}
-	r.inLoop(func(l *loop) { l.busyUntil = 0 })
+	r.inLoop(func(l *loop) { l.alarms[passDue] = 0 })
 	for _, c := range all {
 		r.want(c, "200 OK")
 	}
@@ -181,12 +181,12 @@ func TestABrokenListenerIsTakenUpAgain(t *testing.T) {
 	checkFDs(t)
 	r := beginTCP(t, "plain", oneWorker)
 	r.get("/")
-	fd := r.loop.listeners[0].FD
+	fd := r.loop.intake.listeners[0].FD
 	if err := unix.Shutdown(fd, unix.SHUT_RDWR); err != nil {
 		t.Fatal(err)
 	}
 	r.logs("cannot accept connections, trying again")
-	turns := func() (n uint64) { r.inLoop(func(l *loop) { n = l.turn }); return n }
+	turns := func() (n uint64) { r.inLoop(func(l *loop) { n = l.intake.turn }); return n }
 	before := turns()
 	time.Sleep(300 * time.Millisecond) // the window that is measured
 	if n := turns() - before; n > 30 {
@@ -264,7 +264,7 @@ func TestWithoutDescriptorsIntakePausesAndGoesOn(t *testing.T) {
 		r.want(c, "200 OK")
 	}
 	r.until("all are counted", func(_ control.Status, c Counters) bool { return c.Served == 60 && c.Accepted == 60 })
-	if n := strings.Count(r.log.String(), "no room for a new connection"); n != 1 {
+	if n := strings.Count(r.log.String(), "out of file descriptors"); n != 1 {
 		t.Errorf("the log says so %d times", n)
 	}
 }

@@ -88,10 +88,10 @@ func (n *node[T]) leave() {
 	l.len--
 }
 
-// due returns the first element if its moment has come.
-func (l *list[T]) due(now Time) *T {
-	if l.first == nil || l.first.at > now {
-		return nil
+// next is the first element's moment, not 0; without any it is 0.
+func (l *list[T]) next() Time {
+	if l.first == nil {
+		return 0
 	}
-	return l.first.of
+	return max(l.first.at, 1)
 }

@@ -3,6 +3,7 @@ package master
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -41,6 +42,7 @@ type rig struct {
 	notes  *notes
 	result chan error
 
+	hosts   []func(*Host) // change what New gets
 	prepare func(*Master) // before Run; may be nil
 }
 
@@ -83,6 +85,24 @@ func (n *notes) all() []string {
 	return append([]string(nil), n.said...)
 }
 
+// testLog writes lines as text handlers do. A line without a message has that of
+// its value, as in package main.
+func testLog(to io.Writer) *slog.Logger {
+	return slog.New(valueText{slog.NewTextHandler(to, &slog.HandlerOptions{Level: slog.LevelDebug})})
+}
+
+type valueText struct{ slog.Handler }
+
+func (h valueText) Handle(ctx context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if text, ok := a.Value.Any().(fmt.Stringer); ok && r.Message == "" {
+			r.Message = text.String()
+		}
+		return true
+	})
+	return h.Handler.Handle(ctx, r)
+}
+
 // settings are those of most tests.
 func settings(mode string) Settings {
 	exe, err := os.Executable()
@@ -90,7 +110,6 @@ func settings(mode string) Settings {
 		panic(err)
 	}
 	return Settings{
-		Name: "test", PID: os.Getpid(),
 		Limits:      control.Limits{MinWorkers: 1, MaxWorkers: 4, MinIdle: 1, MaxIdle: 4},
 		IdleTimeout: time.Minute,
 		Command: process.Command{Argv: []string{exe}, Env: append(os.Environ(), modeEnv+"="+mode, "GOCOVERDIR="+os.TempDir(), "GORACE=atexit_sleep_ms=0"),
@@ -102,26 +121,31 @@ func settings(mode string) Settings {
 }
 
 // begin runs a master on a Unix socket in a directory of its own.
-func begin(t *testing.T, mode string, edit func(*Settings)) *rig {
+func begin(t *testing.T, mode string, edit func(*Settings), hosts ...func(*Host)) *rig {
 	t.Helper()
 	set := settings(mode)
 	if edit != nil {
 		edit(&set)
 	}
 	r, listeners := newRig(t, 1)
+	r.hosts = hosts
 	r.start(set, listeners...)
 	return r
 }
 
 func (r *rig) start(set Settings, listeners ...Listener) {
 	r.t.Helper()
-	r.startWith(set, slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})), listeners...)
+	r.startWith(set, testLog(r.log), listeners...)
 }
 
 // startWith is start with a log of the test's own.
 func (r *rig) startWith(set Settings, log *slog.Logger, listeners ...Listener) {
 	r.t.Helper()
-	m, err := New(set, listeners, r.notes, log)
+	h := Host{Name: "test", PID: os.Getpid(), Listeners: listeners, Notify: r.notes, Log: log}
+	for _, edit := range r.hosts {
+		edit(&h)
+	}
+	m, err := New(h, set)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -4,40 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"time"
 
 	"github.com/scgid/scgid/control"
+	"github.com/scgid/scgid/master/poller"
 	"github.com/scgid/scgid/master/process"
 	"golang.org/x/sys/unix"
 )
 
-// Settings are what a pool is run with. Durations and sizes have to be
-// positive where nothing else is said.
+// Settings are what workers are started from and requests are served with: a
+// configuration. A reload brings others. Durations and sizes have to be positive
+// where nothing else is said.
 type Settings struct {
-	Name    string
-	PID     int    // shown in Status
-	Version string // shown in Status
-	Build   string // shown in Status
-
 	Effective []control.Setting // the configuration, as Config shows it
-	LogLevel  *slog.LevelVar    `json:"-"` // what SetLogLevel sets; may be nil
-	Journal   bool              // each worker's output is a stream of its own in the journal
 	AccessLog bool              // each finished request is a line of the log
 
-	// Reread reads the configuration again, for a reload; the notes say what of
-	// it has no effect while the master lives. It may block. nil: it cannot.
-	Reread func() (set Settings, notes []string, err error) `json:"-"`
-
-	Limits control.Limits
-
+	Limits      control.Limits
 	IdleTimeout time.Duration
 	IdleExit    time.Duration // 0 is never
 
-	Command      process.Command `json:"-"` // Link, and Stdout and Stderr where 0, are filled in
-	Groups       *process.Groups `json:"-"` // where workers get control groups; may be nil
+	Command      process.Command `json:"-"` // Link, Groups, and Stdout and Stderr where 0, are filled in
 	StartTimeout time.Duration
 	StopTimeout  time.Duration
 
@@ -50,82 +38,91 @@ type Settings struct {
 
 	QueueMax     int // 0 is Limits.MaxWorkers
 	QueueTimeout time.Duration
-
-	Watchdog time.Duration // how often Notifier.Watchdog is called; 0 is never
-
-	Record *Record `json:"-"` // what is left to the next master in case of a crash; may be nil. It has to stay open until Run returns
 }
 
-// A Notifier is told what the service manager wants to know. Its methods must
-// not block.
-type Notifier interface {
-	Ready(status string)
-	Status(text string)
-	Stopping()
-	Watchdog()
-	Extend(time.Duration) // so much more time, from now, for what is under way
+// maxHeader bounds the buffer that settings can have us make, in bytes.
+const maxHeader = 1 << 20
+
+// check says what of the settings could do harm.
+func (set *Settings) check() error {
+	switch {
+	case len(set.Command.Argv) == 0:
+		return errors.New("no command of workers")
+	case set.MaxHeader <= 0 || set.MaxHeader > maxHeader:
+		return fmt.Errorf("headers of %d bytes", set.MaxHeader)
+	case min(set.StartTimeout, set.StopTimeout, set.HeaderTimeout, set.QueueTimeout) <= 0:
+		return errors.New("a time limit that is not positive")
+	case min(set.IdleTimeout, set.IdleExit) < 0 || min(set.QueueMax, set.Surge, set.Unavailable) < 0:
+		return errors.New("a negative value")
+	}
+	return set.Limits.Validate()
 }
 
 // A Master runs one pool.
 type Master struct {
 	loop *loop
+	host *host
 	box  *postbox
 	ops  *operations
 	done chan struct{}
 
-	reread func() (Settings, []string, error)
-	to     *Handover // nil: there can be no upgrade
+	handover *Handover // nil: there can be no upgrade
+	restored *State    // what another program left us; nil without one
 }
 
-// New makes a master that accepts from the listeners. It borrows their
-// descriptors, which have to stay open until Run returns.
-func New(set Settings, listeners []Listener, notify Notifier, log *slog.Logger) (*Master, error) {
+// New makes a master that accepts from the host's listeners.
+func New(h Host, set Settings) (*Master, error) {
 	if err := set.Limits.Validate(); err != nil {
 		return nil, err
-	}
-	if len(listeners) == 0 {
-		return nil, errors.New("no listening socket")
 	}
 	hash, err := newHeadHash(nil)
 	if err != nil {
 		return nil, err
 	}
-	poll, err := newPoller()
-	if err != nil {
+	l := newLoop(newHost(h))
+	l.conns.hash = hash
+	l.gens.current = l.gens.add(set)
+	l.limits.Now, l.limits.Configured = set.Limits, set.Limits
+	l.workers.Grouping = l.host.Groups.Usable()
+	return open(l)
+}
+
+// newLoop makes a loop with nothing in it.
+func newLoop(h *host) *loop {
+	l := &loop{host: h, log: h.Log, record: h.Record}
+	l.count.Exits = map[string]uint64{}
+	l.events.subscribers = map[*subscriber]bool{}
+	return l
+}
+
+// open makes the master of a loop, with what the loop needs of the kernel.
+func open(l *loop) (*Master, error) {
+	if len(l.host.Listeners) == 0 {
+		return nil, errors.New("no listening socket")
+	}
+	var err error
+	if l.poll, err = poller.New(); err != nil {
 		return nil, err
 	}
-	box, err := newPostbox()
-	if err != nil {
-		poll.close()
+	if l.box, err = newPostbox(); err != nil {
+		l.poll.Close()
 		return nil, err
 	}
-	set.Command = baseCommand(set)
-	if set.Groups == nil {
-		set.Groups = new(process.Groups)
-	}
-	l := &loop{
-		set: set, notify: notify, poll: poll, box: box,
-		hash: hash, began: time.Now(),
-		current: &generation{number: 1, set: set}, lastGeneration: 1,
-		exits: map[string]uint64{}, subscribers: map[*subscriber]bool{},
-		record: set.Record, configured: set.Limits, given: listeners, groups: set.Groups, grouping: set.Groups.Usable(),
-		buf: make([]byte, bufferFor(set)),
-	}
-	m := &Master{loop: l, box: box, ops: newOperations(), done: make(chan struct{}), reread: set.Reread}
-	if err := l.watchAll(listeners); err != nil {
+	l.conns.grow(l.set())
+	m := &Master{loop: l, host: l.host, box: l.box, ops: newOperations(), done: make(chan struct{})}
+	if err := l.watchAll(); err != nil {
 		m.close()
 		return nil, err
 	}
-	l.log = newLogger(log)
 	return m, nil
 }
 
 // watchAll registers what is there from the beginning.
-func (l *loop) watchAll(listeners []Listener) error {
-	if err := l.poll.ctl(unix.EPOLL_CTL_ADD, l.box.wake, unix.EPOLLIN, aboutPost, 0, 0); err != nil {
+func (l *loop) watchAll() error {
+	if err := l.poll.Add(l.box.wake, unix.EPOLLIN, poller.Tag{About: aboutPost}); err != nil {
 		return err
 	}
-	for _, from := range listeners {
+	for _, from := range l.host.Listeners {
 		if err := l.addListener(from); err != nil {
 			return fmt.Errorf("cannot watch socket %q: %w", from.Name, err)
 		}
@@ -150,42 +147,41 @@ func (m *Master) Run() error {
 		for {
 			select {
 			case <-children:
-				m.box.post((*loop).reapStrangers)
+				m.box.post((*loop).reapOrphans)
 			case <-m.done:
 				return
 			}
 		}
 	}()
-	l.now = time.Since(l.began)
-	if l.restored != nil {
-		m.takeUpLine(l.restored.Waiting)
-		l.goOn()
+	l.now = l.host.clock()
+	if m.restored != nil {
+		m.resumeWaiting(m.restored.Waiting)
+		l.takeOver(m.restored)
 	} else {
 		l.begin()
 	}
 	err := l.run()
 	if err == nil {
-		l.record.end()
+		l.record.End()
 	}
 	l.record = nil // what is closed from here on is lost with us
 	l.abandon()
-	l.groups.Settle(time.Second)
-	for s := range l.subscribers {
+	l.host.Groups.Settle(time.Second)
+	for s := range l.events.subscribers {
 		s.once.Do(func() { close(s.c) })
 	}
-	l.log.info("stopped", "served", l.count.Served, "lost", l.count.Lost, "refused", l.count.Refused)
-	l.log.close()
+	l.log.Info("stopped", "served", l.count.Served, "lost", l.count.Lost, "refused", l.count.Refused)
 	return err
 }
 
 // begin is the first that a new loop does.
 func (l *loop) begin() {
-	l.readyAt = l.now + 10*time.Second
-	if l.set.Watchdog > 0 {
-		l.watchdogAt = l.now + l.set.Watchdog
+	l.alarms[readyDue] = l.now + readyWithin
+	if l.host.Watchdog > 0 {
+		l.alarms[watchdogDue] = l.now + l.host.Watchdog
 	}
 	l.takeUp()
-	if l.set.Limits.MinWorkers == 0 {
+	if l.limits.Now.MinWorkers == 0 {
 		l.sayReady()
 	}
 }
@@ -193,7 +189,7 @@ func (l *loop) begin() {
 // close closes what New opened.
 func (m *Master) close() {
 	m.box.close()
-	m.loop.poll.close()
+	m.loop.poll.Close()
 }
 
 // Finish begins the orderly exit; Run returns when it is complete. It returns
@@ -201,10 +197,10 @@ func (m *Master) close() {
 func (m *Master) Finish() { m.box.post((*loop).stop) }
 
 // Harden makes an exit in progress harder by one step: workers get SIGTERM and
-// who waits gets 503, then SIGKILL. Without an exit in progress it is Finish.
+// what waits gets 503, then SIGKILL. Without an exit in progress it is Finish.
 func (m *Master) Harden() { m.box.post((*loop).harden) }
 
 // Counters returns all counts.
 func (m *Master) Counters(ctx context.Context) (Counters, error) {
-	return ask(ctx, m, func(l *loop) (Counters, error) { return l.count, nil })
+	return query(ctx, m, func(l *loop) (Counters, error) { return l.count.Counters, nil })
 }

@@ -22,42 +22,42 @@ func (l *loop) linkEvent(w *worker, events uint32) {
 		// It has shut down its writing side. That is no death: that comes
 		// by its pidfd. But it could never say DONE again, so it has to
 		// leave with whatever it holds.
-		l.hearAll(w)
-		l.stopHearing(w)
+		l.drainLink(w)
+		l.unwatchLink(w)
 		l.leaves(w)
 		return
 	}
-	l.hear(w, false)
+	l.receive(w, false)
 }
 
 // hear takes one packet; false means that there was none. At the end of file
 // an empty packet is the end.
-func (l *loop) hear(w *worker, atEnd bool) bool {
-	packet, err := l.receiver.Receive(w.link)
+func (l *loop) receive(w *worker, atEnd bool) bool {
+	packet, err := l.workers.receiver.Receive(w.Link)
 	if err != nil {
-		return l.deafTo(w, err)
+		return l.receiveFailed(w, err)
 	}
 	if len(packet) == 0 && atEnd {
 		return false
 	}
 	m, err := link.Parse(packet)
 	if err == nil {
-		err = l.obey(w, m)
+		err = l.apply(w, m)
 	}
 	if err != nil {
-		l.violates(w, err)
+		l.protocolError(w, err)
 	}
 	return true
 }
 
 // deafTo takes an error of Receive; false means that there was no packet.
-func (l *loop) deafTo(w *worker, err error) bool {
+func (l *loop) receiveFailed(w *worker, err error) bool {
 	var violation *link.ParseError
 	switch {
 	case err == link.ErrEmpty:
 		return false
 	case errors.As(err, &violation):
-		l.violates(w, violation)
+		l.protocolError(w, violation)
 		return true
 	}
 	l.kill(w, err.Error())
@@ -65,43 +65,43 @@ func (l *loop) deafTo(w *worker, err error) bool {
 }
 
 // hearAll takes what a worker has left behind.
-func (l *loop) hearAll(w *worker) {
+func (l *loop) drainLink(w *worker) {
 	for range 64 + link.MaxSlots {
-		if !w.heard || !l.hear(w, true) {
+		if !w.Watched || !l.receive(w, true) {
 			return
 		}
 	}
 }
 
-func (l *loop) stopHearing(w *worker) {
-	if w.heard {
-		l.poll.remove(w.link)
-		w.heard = false
+func (l *loop) unwatchLink(w *worker) {
+	if w.Watched {
+		l.poll.Remove(w.Link)
+		w.Watched = false
 	}
 }
 
 // violates kills a worker that breaks the protocol; what it holds is served by
 // others if it was not read.
-func (l *loop) violates(w *worker, err error) {
-	l.stopHearing(w)
+func (l *loop) protocolError(w *worker, err error) {
+	l.unwatchLink(w)
 	l.count.Violations++
 	l.kill(w, err.Error())
 }
 
 // obey does what a message says. An error is a violation.
-func (l *loop) obey(w *worker, m link.Message) error {
+func (l *loop) apply(w *worker, m link.Message) error {
 	if m.HasDone {
 		c := w.find(m.Done)
 		if c == nil {
 			return &link.ParseError{Reason: "DONE for a connection that it does not hold"}
 		}
-		if !c.probe {
+		if !c.Probe {
 			l.count.code(m.Code)
 		}
 		l.finish(c, m.Code, m.Bytes)
 		return nil
 	}
-	if err := l.chats(w); err != nil {
+	if err := l.rateLimit(w); err != nil {
 		return err
 	}
 	if m.Extend != 0 && w.find(m.Extend) == nil {
@@ -111,15 +111,15 @@ func (l *loop) obey(w *worker, m link.Message) error {
 		l.fails(w, printable(m.Failed))
 	}
 	if m.Status != nil {
-		w.status = printable(m.Status)
+		w.Status = printable(m.Status)
 	}
 	if !m.Ready {
 		return nil
 	}
-	if w.state == killed || w.state == leaving {
+	if w.State == killed || w.State == leaving {
 		return nil
 	}
-	if w.state != starting {
+	if w.State != starting {
 		return &link.ParseError{Reason: "READY a second time"}
 	}
 	l.becomeReady(w, m)
@@ -128,20 +128,20 @@ func (l *loop) obey(w *worker, m link.Message) error {
 
 // fails takes FAILED=, after which a worker exits by itself.
 func (l *loop) fails(w *worker, why string) {
-	if w.state != starting {
+	if w.State != starting {
 		return
 	}
-	w.failed = why
+	w.Failed = why
 	l.startFailed(w, why)
 	l.enter(w, leaving)
 }
 
 // chats bounds the messages that are not DONE.
-func (l *loop) chats(w *worker) error {
-	if l.now-w.chatSince > chatSpan {
-		w.chat, w.chatSince = 0, l.now
+func (l *loop) rateLimit(w *worker) error {
+	if l.now-w.ChatSince > chatSpan {
+		w.Chat, w.ChatSince = 0, l.now
 	}
-	if w.chat++; w.chat > chatLimit {
+	if w.Chat++; w.Chat > chatLimit {
 		return &link.ParseError{Reason: "it floods the link"}
 	}
 	return nil

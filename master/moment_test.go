@@ -35,7 +35,7 @@ func TestAWorkerKilledAtAnyMomentCostsOnlyWhatItHadRead(t *testing.T) {
 			t.Run(fmt.Sprint(tt.kind, " ", queued), func(t *testing.T) {
 				checkFDs(t)
 				r, odd, held := beginOnce(t, tt.kind)
-				r.inLoop(func(l *loop) { l.set.QueueMax = 300 })
+				r.inLoop(func(l *loop) { l.set().QueueMax = 300 })
 				note := filepath.Join(r.dir, "note")
 				first := r.send("/note", "NOTE", note, "KEY", "first.")
 				if tt.kind != "deaf" {
@@ -263,8 +263,8 @@ func TestAWorkerThatIsReadyAndExitsAtOnceIsBackedOff(t *testing.T) {
 	r.logs("exited with status 5 before it had served anybody")
 	r.logs("next_try_in=200ms")
 	r.inLoop(func(l *loop) {
-		if l.failures < 2 {
-			t.Errorf("%d failures in a row", l.failures)
+		if l.backoff.Failures < 2 {
+			t.Errorf("%d failures in a row", l.backoff.Failures)
 		}
 	})
 	r.skip(time.Minute)
@@ -280,14 +280,14 @@ func TestAPartOfAHeaderIsLookedAtOnce(t *testing.T) {
 		c := r.dial()
 		c.Write(b[:100])
 		r.loopUntil("it is watched", func(l *loop) bool {
-			return l.parked.len == 1 && l.parked.first.of.watch != unwatched && l.parked.first.of.seen == 100
+			return l.conns.parked.len == 1 && l.conns.parked.first.of.watch != unwatched && l.conns.parked.first.of.Seen == 100
 		})
 		for i := 100; i < 2000; i += 100 {
 			c.Write(b[i : i+100])
 			r.counters() // a turn with this event
 		}
 		r.inLoop(func(l *loop) {
-			if seen := l.parked.first.of.seen; seen != 100 {
+			if seen := l.conns.parked.first.of.Seen; seen != 100 {
 				t.Errorf("looked at again when there were %d of %d bytes", seen, len(b))
 			}
 		})

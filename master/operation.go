@@ -26,6 +26,14 @@ func newOperations() *operations {
 	return o
 }
 
+// An ops drawer has the operation that runs, or the last one.
+type ops struct {
+	Now      control.Operation // ID 0 is none
+	LastID   uint64
+	cancel   func()    // nil without one in progress
+	handover *handover // to the next program; nil until it is due
+}
+
 // An operation is one of them.
 type operation struct {
 	m    *Master
@@ -102,7 +110,7 @@ func (o *operations) begin(op *operation) {
 }
 
 // inLine returns the kinds of operations that wait for their turn, but for
-// another upgrade: to be executed anew twice is once.
+// another upgrade: to execute the program twice is to execute it once.
 func (o *operations) inLine() (kinds []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -117,14 +125,14 @@ func (o *operations) inLine() (kinds []string) {
 
 // start shows op in the loop.
 func (op *operation) start() error {
-	return order(op.ctx, op.m, func(l *loop) error {
+	return do(op.ctx, op.m, func(l *loop) error {
 		if l.stage != serving {
 			return errStopped
 		}
-		l.lastOperation++
-		op.result = control.Operation{ID: l.lastOperation, Kind: op.kind, State: control.OpRunning, Generation: l.current.number, Began: time.Now()}
-		l.operation, l.cancelOperation = op.result, op.cancel
-		l.log.info(op.kind + " begins")
+		l.op.LastID++
+		op.result = control.Operation{ID: l.op.LastID, Kind: op.kind, State: control.OpRunning, Generation: l.gens.current.Number, Began: time.Now()}
+		l.op.Now, l.op.cancel = op.result, op.cancel
+		l.log.Info(op.kind + " begins")
 		l.tellOperation()
 		return nil
 	})
@@ -132,8 +140,8 @@ func (op *operation) start() error {
 
 // step says what op does now. It returns an error when the pool has ended.
 func (op *operation) step(change func(*control.Operation)) error {
-	return order(op.ctx, op.m, func(l *loop) error {
-		change(&l.operation)
+	return do(op.ctx, op.m, func(l *loop) error {
+		change(&l.op.Now)
 		l.tellOperation()
 		return nil
 	})
@@ -141,19 +149,19 @@ func (op *operation) step(change func(*control.Operation)) error {
 
 // end shows how op ended.
 func (op *operation) end(err error) {
-	_ = order(context.Background(), op.m, func(l *loop) error {
-		o := &l.operation
-		o.State, o.Ended, o.Step, o.Generation = control.OpDone, time.Now(), "", l.current.number
+	_ = do(context.Background(), op.m, func(l *loop) error {
+		o := &l.op.Now
+		o.State, o.Ended, o.Step, o.Generation = control.OpDone, time.Now(), "", l.gens.current.Number
 		if err != nil {
 			o.State, o.Error = control.OpFailed, err.Error()
-			l.log.err(op.kind+" failed: "+err.Error(), "generation", l.current.number)
+			l.log.Error(op.kind+" failed: "+err.Error(), "generation", l.gens.current.Number)
 		} else {
 			for _, note := range o.Notes {
-				l.log.warn(op.kind + ": " + note)
+				l.log.Warn(op.kind + ": " + note)
 			}
-			l.log.info(op.kind+" done", "generation", l.current.number, "took", o.Took().Round(time.Millisecond))
+			l.log.Info(op.kind+" done", "generation", l.gens.current.Number, "took", o.Took().Round(time.Millisecond))
 		}
-		l.cancelOperation = nil
+		l.op.cancel = nil
 		l.tellOperation()
 		op.result = *o
 		return nil
@@ -168,10 +176,10 @@ const patienceMore = 10 * time.Second
 
 // tellOperation sends the event about the operation as it is now.
 func (l *loop) tellOperation() {
-	o := l.operation
+	o := l.op.Now
 	if o.State == control.OpRunning {
 		// systemctl reload waits, and may not give up while it progresses.
-		l.notify.Extend(l.set.StartTimeout + l.set.StopTimeout + patienceMore)
+		l.host.Notify.Extend(l.set().StartTimeout + l.set().StopTimeout + patienceMore)
 	}
 	l.emit(control.Event{Kind: control.EventOperation, Operation: &o, Reason: o.Error})
 }

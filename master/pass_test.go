@@ -131,9 +131,9 @@ func TestAFullKernelIsWaitedForWithoutLoss(t *testing.T) {
 		all = append(all, r.send("/"))
 	}
 	r.until("all wait", waitingIs(10))
-	r.loopUntil("tries again", func(l *loop) bool { return l.busyUntil > l.now })
+	r.loopUntil("tries again", func(l *loop) bool { return l.alarms[passDue] > l.now })
 	tries := map[Time]bool{}
-	r.loopUntil("and again", func(l *loop) bool { tries[l.busyUntil] = true; return len(tries) > 5 })
+	r.loopUntil("and again", func(l *loop) bool { tries[l.alarms[passDue]] = true; return len(tries) > 5 })
 	if c := r.counters(); c.Lost+c.Refused+c.Killed+c.Served != 0 {
 		t.Errorf("%+v", c)
 	}

@@ -3,7 +3,6 @@ package master
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"slices"
@@ -21,8 +20,8 @@ var _ control.Pool = (*Master)(nil)
 // errOver is ErrOver as the front ends know it.
 var errOver = &control.Error{Code: control.CodeOver, Text: "the pool has ended"}
 
-// ask runs f in the loop and returns its answer.
-func ask[T any](ctx context.Context, m *Master, f func(*loop) (T, error)) (T, error) {
+// query runs f in the loop and returns its answer.
+func query[T any](ctx context.Context, m *Master, f func(*loop) (T, error)) (T, error) {
 	type answer struct {
 		t   T
 		err error
@@ -42,15 +41,15 @@ func ask[T any](ctx context.Context, m *Master, f func(*loop) (T, error)) (T, er
 	}
 }
 
-// order is ask for what answers nothing.
-func order(ctx context.Context, m *Master, f func(*loop) error) error {
-	_, err := ask(ctx, m, func(l *loop) (struct{}, error) { return struct{}{}, f(l) })
+// do is query for what answers nothing.
+func do(ctx context.Context, m *Master, f func(*loop) error) error {
+	_, err := query(ctx, m, func(l *loop) (struct{}, error) { return struct{}{}, f(l) })
 	return err
 }
 
 // Status returns the pool as it is now, with the kernel's backlog.
 func (m *Master) Status(ctx context.Context) (control.Status, error) {
-	s, err := ask(ctx, m, func(l *loop) (control.Status, error) { return l.status(), nil })
+	s, err := query(ctx, m, func(l *loop) (control.Status, error) { return l.status(), nil })
 	if err == nil {
 		s.Queue.Listeners = m.backlogs()
 	}
@@ -60,7 +59,7 @@ func (m *Master) Status(ctx context.Context) (control.Status, error) {
 // backlogs reads the kernel's queue of each listener.
 func (m *Master) backlogs() []control.Listener {
 	all := []control.Listener{}
-	for _, from := range m.loop.given {
+	for _, from := range m.host.Listeners {
 		x := control.Listener{Name: from.Name, Address: from.Addr, Backlog: -1, BacklogLimit: -1}
 		if from.Backlog != nil {
 			if n, limit, err := from.Backlog(); err == nil {
@@ -74,7 +73,7 @@ func (m *Master) backlogs() []control.Listener {
 
 // Workers lists the worker processes, with what the kernel says of them.
 func (m *Master) Workers(ctx context.Context) ([]control.Worker, error) {
-	all, err := ask(ctx, m, func(l *loop) ([]control.Worker, error) { return l.workerList(), nil })
+	all, err := query(ctx, m, func(l *loop) ([]control.Worker, error) { return l.workerList(), nil })
 	for i := range all {
 		u := process.Usage(all[i].PID)
 		all[i].CPUSeconds, all[i].MemoryBytes = u.CPU.Seconds(), u.Memory
@@ -86,7 +85,7 @@ func (m *Master) Workers(ctx context.Context) ([]control.Worker, error) {
 // Requests lists the requests at work, the one accepted first before others,
 // and then those that wait, in their order.
 func (m *Master) Requests(ctx context.Context) ([]control.Request, error) {
-	all, err := ask(ctx, m, func(l *loop) ([]control.Request, error) { return l.requestList(), nil })
+	all, err := query(ctx, m, func(l *loop) ([]control.Request, error) { return l.requestList(), nil })
 	atWork := all
 	if i := slices.IndexFunc(all, func(r control.Request) bool { return r.State != control.RequestActive }); i >= 0 {
 		atWork = all[:i]
@@ -98,28 +97,12 @@ func (m *Master) Requests(ctx context.Context) ([]control.Request, error) {
 // Config returns the configuration in effect; limits that were set at run time
 // and sockets that were handed over are shown as such.
 func (m *Master) Config(ctx context.Context) ([]control.Setting, error) {
-	return ask(ctx, m, func(l *loop) ([]control.Setting, error) {
-		all := l.listening(slices.Clone(l.set.Effective))
-		set, configured, by := l.set.Limits, l.configured, l.scaled
-		now := map[string]struct {
-			set, configured int
-			by              *int
-		}{
-			"MinWorkers": {set.MinWorkers, configured.MinWorkers, by.MinWorkers}, "MaxWorkers": {set.MaxWorkers, configured.MaxWorkers, by.MaxWorkers},
-			"MinIdle": {set.MinIdle, configured.MinIdle, by.MinIdle}, "MaxIdle": {set.MaxIdle, configured.MaxIdle, by.MaxIdle},
-		}
-		for i, s := range all {
-			if v, ok := now[s.Key]; ok && s.Section == "Pool" && (v.by != nil || v.set != v.configured) {
-				all[i].Value, all[i].Origin = fmt.Sprint(v.set), "set at run time"
-			}
-		}
-		return all, nil
-	})
+	return query(ctx, m, func(l *loop) ([]control.Setting, error) { return l.effective(), nil })
 }
 
 // Metrics returns all counts, with the CPU time and memory of the pool.
 func (m *Master) Metrics(ctx context.Context) (control.Metrics, error) {
-	x, err := ask(ctx, m, func(l *loop) (control.Metrics, error) { return l.metrics(), nil })
+	x, err := query(ctx, m, func(l *loop) (control.Metrics, error) { return l.metrics(), nil })
 	if err != nil {
 		return x, err
 	}
@@ -137,23 +120,23 @@ func (m *Master) Metrics(ctx context.Context) (control.Metrics, error) {
 
 // Scale changes the limits until the master ends.
 func (m *Master) Scale(ctx context.Context, c control.Change) (control.Limits, error) {
-	return ask(ctx, m, func(l *loop) (control.Limits, error) { return l.scale(c) })
+	return query(ctx, m, func(l *loop) (control.Limits, error) { return l.scale(c) })
 }
 
 // Pause stops the intake; after limit, if that is not 0, it resumes.
 func (m *Master) Pause(ctx context.Context, limit time.Duration) error {
-	return order(ctx, m, func(l *loop) error { return l.pause(limit) })
+	return do(ctx, m, func(l *loop) error { return l.pause(limit) })
 }
 
 // Resume ends a pause.
 func (m *Master) Resume(ctx context.Context) error {
-	return order(ctx, m, (*loop).resumeAsked)
+	return do(ctx, m, (*loop).resumeAsked)
 }
 
 // Stop begins the orderly exit and waits until it is complete.
 func (m *Master) Stop(ctx context.Context, order control.StopOrder) (control.StopReport, error) {
 	began := time.Now()
-	before, err := ask(ctx, m, func(l *loop) (Counters, error) { c := l.count; l.stopAs(order); return c, nil })
+	before, err := query(ctx, m, func(l *loop) (Counters, error) { c := l.count.Counters; l.stopAs(order); return c, nil })
 	if err != nil {
 		return control.StopReport{}, err
 	}
@@ -171,17 +154,17 @@ func (m *Master) Stop(ctx context.Context, order control.StopOrder) (control.Sto
 
 // Retire tells a worker to finish what it holds and to leave.
 func (m *Master) Retire(ctx context.Context, id uint64) error {
-	return order(ctx, m, func(l *loop) error { return l.retireByID(id) })
+	return do(ctx, m, func(l *loop) error { return l.retireByID(id) })
 }
 
 // Kill ends a worker at once.
 func (m *Master) Kill(ctx context.Context, id uint64) error {
-	return order(ctx, m, func(l *loop) error { return l.killByID(id) })
+	return do(ctx, m, func(l *loop) error { return l.killByID(id) })
 }
 
 // Dump has a worker write its stacks to its stderr.
 func (m *Master) Dump(ctx context.Context, id uint64) error {
-	return order(ctx, m, func(l *loop) error { return l.dump(id) })
+	return do(ctx, m, func(l *loop) error { return l.dump(id) })
 }
 
 // logLevels are systemd's names for those that we use.
@@ -190,7 +173,7 @@ var logLevels = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.Lev
 // LogLevel returns what the master logs.
 func (m *Master) LogLevel(context.Context) (string, error) {
 	for name, level := range logLevels {
-		if m.loop.set.LogLevel != nil && level == m.loop.set.LogLevel.Level() {
+		if m.host.LogLevel != nil && level == m.host.LogLevel.Level() {
 			return name, nil
 		}
 	}
@@ -200,11 +183,11 @@ func (m *Master) LogLevel(context.Context) (string, error) {
 // SetLogLevel changes what the master logs.
 func (m *Master) SetLogLevel(_ context.Context, level string) error {
 	l, ok := logLevels[strings.ToLower(level)]
-	if !ok || m.loop.set.LogLevel == nil {
+	if !ok || m.host.LogLevel == nil {
 		return control.Errorf(control.CodeInvalid, "cannot change the log level: there is no level %.20q", level).
 			WithHint("levels are debug, info, warning and err")
 	}
-	m.loop.set.LogLevel.Set(l)
+	m.host.LogLevel.Set(l)
 	return nil
 }
 
@@ -225,7 +208,7 @@ func (p passive) Subscribe(ctx context.Context) (*control.Subscription, error) {
 }
 
 func (m *Master) subscribe(ctx context.Context, person bool) (*control.Subscription, error) {
-	s, err := ask(ctx, m, func(l *loop) (*subscriber, error) { return l.subscribe(person), nil })
+	s, err := query(ctx, m, func(l *loop) (*subscriber, error) { return l.subscribe(person), nil })
 	if err != nil {
 		return nil, err
 	}

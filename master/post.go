@@ -9,7 +9,20 @@ import (
 )
 
 // A postbox is the only way into the loop: functions, run by the loop in the
-// order in which they came.
+// order in which they came. This is all that may be posted:
+//
+//	query, do        what a control command asks for (pool_api.go), and the steps
+//	                 of an operation: a reload or rollback (reload.go, canary.go),
+//	                 an upgrade (upgrade.go)
+//	started          a worker that was started, or not (start.go)
+//	spawn, kill      a child that is not a worker (child.go)
+//	reapOrphans      SIGCHLD came (reap.go)
+//	stop, harden     Finish and Harden, for signals (stop.go)
+//	releaseSeen      where the working directory leads now (generation.go)
+//	unsubscribe      a reader of events has gone (stream.go)
+//	fenced           signals are fenced off, for an upgrade (upgrade_exec.go)
+//
+// No function that is posted may wait.
 type postbox struct {
 	mu     sync.Mutex
 	posts  []func(*loop) // guarded by mu

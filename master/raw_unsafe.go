@@ -8,14 +8,7 @@ import (
 
 // The system calls made for every request, without what x/sys/unix and the
 // runtime add to them: an address nobody asked for, and the hand-over of the
-// processor that a call which may block needs. None of these blocks, but for
-// epollPwait, and that one means to keep its processor (see holdFor).
-
-func epollPwait(fd int, events []unix.EpollEvent, ms int) (int, unix.Errno) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd),
-		uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(ms), 0, 8)
-	return int(n), errno
-}
+// processor that a call which may block needs. None of these blocks.
 
 // accept takes a connection from a non-blocking listener. The connection is
 // close-on-exec and blocking: that is what workers want.

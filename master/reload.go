@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reload reads the configuration anew and replaces all workers; see
+// Reload reads the configuration again and replaces all workers; see
 // control.Pool.
 func (m *Master) Reload(ctx context.Context) (control.Operation, error) {
 	return m.operate(ctx, control.OpReload, func(op *operation) error {
@@ -22,7 +22,7 @@ func (m *Master) Reload(ctx context.Context) (control.Operation, error) {
 		if err != nil {
 			return err
 		}
-		return op.replace(notes, func(l *loop) (*generation, error) { return l.newGeneration(set), nil })
+		return op.replace(notes, func(l *loop) (*generation, error) { return l.gens.add(set), nil })
 	})
 }
 
@@ -31,25 +31,25 @@ func (m *Master) Reload(ctx context.Context) (control.Operation, error) {
 func (m *Master) Rollback(ctx context.Context) (control.Operation, error) {
 	return m.operate(ctx, control.OpRollback, func(op *operation) error {
 		return op.replace(nil, func(l *loop) (*generation, error) {
-			if l.previous == nil {
+			if l.gens.previous == nil {
 				return nil, control.Errorf(control.CodeState, "there is no generation before this one").
 					WithHint("there is one after a reload, until the master ends")
 			}
-			g := l.newGeneration(l.previous.set)
-			g.proven, g.dir = l.previous.proven, l.previous.dir
+			g := l.gens.add(l.gens.previous.set)
+			g.Proven, g.Dir = l.gens.previous.Proven, l.gens.previous.Dir
 			return g, nil
 		})
 	})
 }
 
 func (op *operation) reread() (Settings, []string, error) {
-	if op.m.reread == nil {
+	if op.m.host.Reread == nil {
 		return Settings{}, nil, fmt.Errorf("this pool has no configuration that could be read again")
 	}
 	if err := op.step(func(o *control.Operation) { o.Step = "reading the configuration" }); err != nil {
 		return Settings{}, nil, err
 	}
-	return op.m.reread()
+	return op.m.host.Reread()
 }
 
 // replace has all workers replaced by those of the generation that next makes:
@@ -58,20 +58,20 @@ func (op *operation) reread() (Settings, []string, error) {
 func (op *operation) replace(notes []string, next func(*loop) (*generation, error)) error {
 	var g *generation
 	var w *worker
-	var t *trial
+	var t *canary
 	atOnce := false
-	err := order(op.ctx, op.m, func(l *loop) (err error) {
+	err := do(op.ctx, op.m, func(l *loop) (err error) {
 		if g, err = next(l); err != nil {
 			return err
 		}
 		// An application that does not start has nothing to lose.
-		if atOnce = l.failures > 0 && l.in[ready] == 0; atOnce {
+		if atOnce = l.backoff.Failures > 0 && l.workers.in[ready] == 0; atOnce {
 			l.adopt(g)
 		}
-		w = l.startTrial(g)
-		t = w.trial
-		l.operation.Notes = notes
-		l.operation.Step = fmt.Sprintf("starting worker %d of generation %d", w.id, g.number)
+		w = l.startCanary(g)
+		t = w.canary
+		l.op.Now.Notes = notes
+		l.op.Now.Step = fmt.Sprintf("starting worker %d of generation %d", w.ID, g.Number)
 		l.tellOperation()
 		return nil
 	})
@@ -82,9 +82,9 @@ func (op *operation) replace(notes []string, next func(*loop) (*generation, erro
 		return err
 	}
 	if err := op.probe(w, g); err != nil {
-		t.tell(err)
-		_ = order(context.Background(), op.m, func(l *loop) error { l.dropTrial(w); return nil })
-		return fmt.Errorf("worker %d of generation %d did not answer Request.ProbeURI=%s as it should: %w", w.id, g.number, g.set.ProbeURI, err)
+		t.report(err)
+		_ = do(context.Background(), op.m, func(l *loop) error { l.abandonCanary(w); return nil })
+		return fmt.Errorf("worker %d of generation %d did not answer Request.ProbeURI=%s as it should: %w", w.ID, g.Number, g.set.ProbeURI, err)
 	}
 	return op.rollOver(w, g, atOnce)
 }
@@ -92,18 +92,18 @@ func (op *operation) replace(notes []string, next func(*loop) (*generation, erro
 // rollOver lets w serve and waits until all others are replaced.
 func (op *operation) rollOver(w *worker, g *generation, adopted bool) error {
 	var result chan error
-	err := order(op.ctx, op.m, func(l *loop) error {
-		if w.state != ready || w.trial == nil {
-			return control.Errorf(control.CodeFailed, "worker %d of generation %d was ready and has gone", w.id, g.number)
+	err := do(op.ctx, op.m, func(l *loop) error {
+		if w.State != ready || w.canary == nil {
+			return control.Errorf(control.CodeFailed, "worker %d of generation %d was ready and has gone", w.ID, g.Number)
 		}
 		if adopted {
 			l.beginRoll()
 		} else {
 			l.adopt(g)
 		}
-		l.letServe(w)
-		result = l.roll.result
-		l.log.info("a new generation serves", "generation", g.number, "worker", w.id, "directory", g.dir)
+		l.admit(w)
+		result = l.gens.roll.result
+		l.log.Info("a new generation serves", "generation", g.Number, "worker", w.ID, "directory", g.Dir)
 		return nil
 	})
 	if err != nil {
@@ -117,13 +117,13 @@ func (op *operation) rollOver(w *worker, g *generation, adopted bool) error {
 	}
 }
 
-// probe has the trial answer a request before anybody else's.
+// probe has the canary answer a request before anybody else's.
 func (op *operation) probe(w *worker, g *generation) error {
 	uri := g.set.ProbeURI
 	if uri == "" {
 		return nil
 	}
-	if err := op.step(func(o *control.Operation) { o.Step = fmt.Sprintf("asking worker %d for %s", w.id, uri) }); err != nil {
+	if err := op.step(func(o *control.Operation) { o.Step = fmt.Sprintf("asking worker %d for %s", w.ID, uri) }); err != nil {
 		return err
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -137,7 +137,7 @@ func (op *operation) probe(w *worker, g *generation) error {
 		unix.Close(pair[1])
 		return err
 	}
-	if err := order(op.ctx, op.m, func(l *loop) error { return l.passProbe(w, pair[1]) }); err != nil {
+	if err := do(op.ctx, op.m, func(l *loop) error { return l.passProbe(w, pair[1]) }); err != nil {
 		conn.Close()
 		return err
 	}

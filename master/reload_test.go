@@ -44,12 +44,7 @@ func beginAgain(t *testing.T, mode string, edit func(*Settings)) (*rig, *anew) {
 	t.Helper()
 	a := &anew{}
 	a.say(mode, edit)
-	return begin(t, mode, func(s *Settings) {
-		if edit != nil {
-			edit(s)
-		}
-		s.Reread = a.reread
-	}), a
+	return begin(t, mode, edit, func(h *Host) { h.Reread = a.reread }), a
 }
 
 // reload must succeed.
@@ -109,9 +104,9 @@ func TestReloadReplacesAllWorkers(t *testing.T) {
 		}
 	}
 	r.inLoop(func(l *loop) {
-		for _, w := range l.workers {
-			if w != nil && w.state == ready && (w.piped || w.of.number != 2) {
-				t.Errorf("worker %d: of generation %d, stderr through us: %v", w.id, w.of.number, w.piped)
+		for _, w := range l.workers.all {
+			if w != nil && w.State == ready && (w.piped || w.of.Number != 2) {
+				t.Errorf("worker %d: of generation %d, stderr through us: %v", w.ID, w.of.Number, w.piped)
 			}
 		}
 	})

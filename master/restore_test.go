@@ -1,7 +1,6 @@
 package master
 
 import (
-	"log/slog"
 	"path/filepath"
 	"testing"
 	"time"
@@ -20,7 +19,7 @@ func (r *rig) handOn(between func()) *rig {
 	stopped, end := make(chan error), make(chan bool)
 	var stop func(l *loop)
 	stop = func(l *loop) {
-		if l.inFlight > 0 { // its end would come to us
+		if l.reaper.inFlight > 0 { // its end would come to us
 			r.box.post(stop)
 			return
 		}
@@ -31,7 +30,8 @@ func (r *rig) handOn(between func()) *rig {
 		stopped <- err
 		<-end
 		// Nothing of it is ours any more.
-		*l = loop{set: l.set, notify: l.notify, log: l.log, poll: l.poll, box: l.box, began: l.began, stage: draining, subscribers: l.subscribers}
+		*l = loop{host: l.host, log: l.log, poll: l.poll, box: l.box, gens: generations{current: l.gens.current}, stage: draining, events: events{subscribers: l.events.subscribers}}
+		l.count.Exits = map[string]uint64{}
 	}
 	r.box.post(stop)
 	if err := <-stopped; err != nil {
@@ -42,9 +42,8 @@ func (r *rig) handOn(between func()) *rig {
 		between()
 	}
 	next := &rig{t: t, addr: r.addr, dir: r.dir, log: r.log, notes: &notes{ready: make(chan struct{})}, result: make(chan error, 1)}
-	listeners := r.loop.given
-	m, err := Restore(st, Settings{PID: st.PID, Version: "next", Build: "next"}, listeners, next.notes,
-		slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	listeners := r.loop.host.Listeners
+	m, err := Restore(st, Host{Name: "test", PID: st.PID, Version: "next", Build: "next", Listeners: listeners, Notify: next.notes, Log: testLog(r.log)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +80,7 @@ func TestWhatWasAtEveryPlaceIsServedByTheNextMaster(t *testing.T) {
 		ended.Write([]byte("junk"))
 		r.until("one is ending", func(control.Status, Counters) bool {
 			n := 0
-			r.inLoop(func(l *loop) { n = l.ending.len })
+			r.inLoop(func(l *loop) { n = l.conns.ending.len })
 			return n == 1
 		})
 		if _, err := r.Scale(t.Context(), control.Change{MaxWorkers: ptr(7)}); err != nil {
@@ -103,7 +102,7 @@ func TestWhatWasAtEveryPlaceIsServedByTheNextMaster(t *testing.T) {
 		}
 		next.until("the ended one is gone", func(control.Status, Counters) bool {
 			n := 0
-			next.inLoop(func(l *loop) { n = l.ending.len })
+			next.inLoop(func(l *loop) { n = l.conns.ending.len })
 			return n == 0
 		})
 		for i := range held {

@@ -105,7 +105,7 @@ func (r *rig) want(c net.Conn, status string) string {
 // inLoop runs f in the loop and waits for it.
 func (r *rig) inLoop(f func(*loop)) {
 	r.t.Helper()
-	if err := order(r.t.Context(), r.Master, func(l *loop) error { f(l); return nil }); err != nil {
+	if err := do(r.t.Context(), r.Master, func(l *loop) error { f(l); return nil }); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -114,8 +114,8 @@ func (r *rig) inLoop(f func(*loop)) {
 func (r *rig) skip(d time.Duration) {
 	r.t.Helper()
 	r.inLoop(func(l *loop) {
-		l.began = l.began.Add(-d)
-		l.now = time.Since(l.began)
+		l.host.began = l.host.began.Add(-d)
+		l.now = l.host.clock()
 	})
 }
 
@@ -123,8 +123,8 @@ func (r *rig) skip(d time.Duration) {
 // called.
 func (r *rig) holdIntake() (let func()) {
 	r.t.Helper()
-	r.inLoop(func(l *loop) { l.acceptAgain = l.now + time.Hour })
-	return func() { r.t.Helper(); r.inLoop(func(l *loop) { l.acceptAgain = 0 }) }
+	r.inLoop(func(l *loop) { l.alarms[acceptDue] = l.now + time.Hour })
+	return func() { r.t.Helper(); r.inLoop(func(l *loop) { l.alarms[acceptDue] = 0 }) }
 }
 
 // A peer is what the tests see of a worker.
@@ -139,9 +139,9 @@ type peer struct {
 func (r *rig) workers() (all []peer) {
 	r.t.Helper()
 	r.inLoop(func(l *loop) {
-		for _, w := range l.workers {
-			if w != nil && w.state != gone && w.proc.PID != 0 {
-				all = append(all, peer{w.id, w.proc.PID, w.state, len(w.conns)})
+		for _, w := range l.workers.all {
+			if w != nil && w.State != gone && w.proc.PID != 0 {
+				all = append(all, peer{w.ID, w.proc.PID, w.State, len(w.conns)})
 			}
 		}
 	})
@@ -161,7 +161,7 @@ func (r *rig) next() (p peer) {
 	r.t.Helper()
 	r.inLoop(func(l *loop) {
 		if w := l.choose(); w != nil {
-			p = peer{w.id, w.proc.PID, w.state, len(w.conns)}
+			p = peer{w.ID, w.proc.PID, w.State, len(w.conns)}
 		}
 	})
 	if p.pid == 0 {
@@ -226,7 +226,7 @@ func (r *rig) stopped() Counters {
 		r.t.Error(err)
 	}
 	<-r.done
-	return r.loop.count
+	return r.loop.count.Counters
 }
 
 const aloneEnv = "SCGID_TEST_ALONE"

@@ -29,7 +29,7 @@ func TestTheServiceIsUpWhileTheApplicationDoesNotStart(t *testing.T) {
 			one, two := r.send("/"), r.send("/")
 			r.until("they wait", waitingIs(2))
 			r.failuresAre(4)
-			r.skip(hopelessAfter)
+			r.skip(failFastAfter)
 			if got := r.now().State; got != control.Failing {
 				t.Errorf("state %q", got)
 			}
@@ -37,7 +37,7 @@ func TestTheServiceIsUpWhileTheApplicationDoesNotStart(t *testing.T) {
 			for range 5 {
 				r.want(r.send("/"), "503 Service Unavailable")
 			}
-			r.skip(r.loop.set.QueueTimeout)
+			r.skip(r.loop.set().QueueTimeout)
 			r.want(one, "503 Service Unavailable")
 			r.want(two, "503 Service Unavailable")
 			if c := r.counters(); c.Refused != 7 || c.Lost != 0 {
@@ -59,9 +59,9 @@ func TestItIsHopelessFromAMomentOnThatTheLoopKnows(t *testing.T) {
 	r.until("waits", waitingIs(1))
 	r.failuresAre(3)
 	r.inLoop(func(l *loop) {
-		l.retryAt, l.decideAt = l.now+time.Hour, 0
-		soon := l.lastReady + hopelessAfter - 300*time.Millisecond
-		l.began = l.began.Add(l.now - soon)
+		l.backoff.RetryAt, l.alarms[decideDue] = l.now+time.Hour, 0
+		soon := l.backoff.LastReady + failFastAfter - 300*time.Millisecond
+		l.host.began = l.host.began.Add(l.now - soon)
 		l.now = soon
 	})
 	r.want(r.send("/"), "503 Service Unavailable")
@@ -73,10 +73,10 @@ func TestItIsHopelessFromAMomentOnThatTheLoopKnows(t *testing.T) {
 func (r *rig) failuresAre(n int) {
 	r.t.Helper()
 	r.loopUntil(fmt.Sprint(n, " failures"), func(l *loop) bool {
-		if l.failures >= n {
+		if l.backoff.Failures >= n {
 			return true
 		}
-		l.retryAt = min(l.retryAt, l.now)
+		l.backoff.RetryAt = min(l.backoff.RetryAt, l.now)
 		return false
 	})
 }
@@ -103,7 +103,7 @@ func TestNoStartIsTriedBeforeThePauseIsOver(t *testing.T) {
 	r := begin(t, "exit", oneWorker)
 	r.failuresAre(8) // 12.8 s
 	r.inLoop(func(l *loop) {
-		if d := l.retryAt - l.now; d < 12*time.Second {
+		if d := l.backoff.RetryAt - l.now; d < 12*time.Second {
 			t.Errorf("the pause is over in %v", d)
 		}
 	})
@@ -117,7 +117,7 @@ func TestNoStartIsTriedBeforeThePauseIsOver(t *testing.T) {
 	}
 	r.skip(time.Second)
 	r.until("tried", func(_ control.Status, c Counters) bool { return c.Starts == before+1 })
-	r.skip(r.loop.set.QueueTimeout)
+	r.skip(r.loop.set().QueueTimeout)
 	r.want(c, "503 Service Unavailable")
 }
 
@@ -187,10 +187,10 @@ func TestAFailedStartAfterServiceIsTheFirst(t *testing.T) {
 	r.idle(1)
 	tell(broken)
 	r.signal(r.next(), unix.SIGKILL)
-	r.loopUntil("it fails again", func(l *loop) bool { return l.failures > 0 })
+	r.loopUntil("it fails again", func(l *loop) bool { return l.backoff.Failures > 0 })
 	r.inLoop(func(l *loop) {
-		if l.failures != 1 {
-			t.Errorf("it is failure %d in a row", l.failures)
+		if l.backoff.Failures != 1 {
+			t.Errorf("it is failure %d in a row", l.backoff.Failures)
 		}
 	})
 }
@@ -204,17 +204,17 @@ func TestStartsKilledFromOutsideAreNotPutOffLonger(t *testing.T) {
 				checkFDs(t)
 				r := begin(t, "deadly", func(s *Settings) { oneWorker(s); s.StartTimeout = time.Hour })
 				// As after a worker that was ready, and served nobody.
-				r.inLoop(func(l *loop) { l.failuresBefore = before })
+				r.inLoop(func(l *loop) { l.backoff.FailuresBefore = before })
 				for failed := range uint64(3) {
 					var starting []peer
 					r.until("starting", func(control.Status, Counters) bool { starting = r.workers(); return len(starting) == 1 })
 					r.signal(starting[0], signal)
 					r.until("it counts", func(_ control.Status, c Counters) bool { return c.StartsFailed == failed+1 })
 					r.inLoop(func(l *loop) {
-						if want := max(before, 1); l.failures != want {
-							t.Errorf("failure %d in a row, want %d", l.failures, want)
+						if want := max(before, 1); l.backoff.Failures != want {
+							t.Errorf("failure %d in a row, want %d", l.backoff.Failures, want)
 						}
-						l.retryAt = l.now
+						l.backoff.RetryAt = l.now
 					})
 				}
 			})

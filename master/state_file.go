@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/scgid/scgid/master/memfd"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,8 +22,6 @@ const (
 
 	// maxState bounds it, in bytes of JSON. A connection takes some 500.
 	maxState = 64 << 20
-
-	stateSeals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE | unix.F_SEAL_SEAL
 )
 
 // encode returns st as it travels.
@@ -48,7 +47,7 @@ func appendState(b, text []byte) []byte {
 // decodeState reads what encode wrote, and nothing else.
 func decodeState(b []byte) (*State, error) {
 	if len(b) < stateHead || string(b[:len(stateMagic)]) != stateMagic {
-		return nil, errors.New("it is no state of a master")
+		return nil, errors.New("it is not a state of a master")
 	}
 	n := binary.LittleEndian.Uint64(b[len(stateMagic):])
 	text := b[stateHead:]
@@ -79,35 +78,9 @@ func parseState(text []byte) (*State, error) {
 	return st, nil
 }
 
-// seal puts an encoded state into a sealed memfd; the caller owns the
+// seal puts an encoded state into a sealed file in memory; the caller owns the
 // descriptor, which is close-on-exec.
-func seal(state []byte) (int, error) {
-	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
-	// Where the flag is known a machine may be set to insist on it.
-	fd, err := unix.MemfdCreate("scgid-handover", flags|unix.MFD_NOEXEC_SEAL)
-	if err == unix.EINVAL {
-		fd, err = unix.MemfdCreate("scgid-handover", flags)
-	}
-	if err != nil {
-		return -1, os.NewSyscallError("memfd_create", err)
-	}
-	for done := 0; done < len(state) && err == nil; {
-		var n int
-		n, err = unix.Pwrite(fd, state[done:], int64(done))
-		done += max(n, 0)
-		if err == unix.EINTR {
-			err = nil
-		}
-	}
-	if err == nil {
-		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, stateSeals)
-	}
-	if err != nil {
-		unix.Close(fd)
-		return -1, os.NewSyscallError("write to memfd", err)
-	}
-	return fd, nil
-}
+func seal(state []byte) (int, error) { return memfd.New("scgid-handover", state, memfd.Constant) }
 
 // ReadState reads the state in fd, a sealed memfd, which it borrows and leaves
 // as it is: another program may read it again.
@@ -120,18 +93,14 @@ func ReadState(fd int) (*State, error) {
 }
 
 func readState(fd int) (*State, error) {
-	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
-	if err != nil || seals&stateSeals != stateSeals {
-		return nil, errors.New("it is no sealed memory")
+	size, err := memfd.Check(fd, memfd.Constant)
+	if err != nil {
+		return nil, err
 	}
-	var stat unix.Stat_t
-	if err := unix.Fstat(fd, &stat); err != nil {
-		return nil, os.NewSyscallError("fstat", err)
+	if size > maxState+int64(stateHead) {
+		return nil, fmt.Errorf("it has %d bytes, at most %d are possible", size, maxState)
 	}
-	if stat.Size > maxState+int64(stateHead) {
-		return nil, fmt.Errorf("it has %d bytes, at most %d are possible", stat.Size, maxState)
-	}
-	b := make([]byte, stat.Size)
+	b := make([]byte, size)
 	for done := 0; done < len(b); {
 		n, err := unix.Pread(fd, b[done:], int64(done))
 		if err == unix.EINTR {

@@ -1,18 +1,18 @@
 package master
 
-// leaveIdle ends a pool that has been quiet long enough, unless somebody
-// knocks at this very moment: what comes later finds the socket with systemd,
-// which starts us again.
+// leaveIdle ends a pool that has been quiet long enough, unless a
+// connection comes at this very moment: what comes later finds the socket with
+// systemd, which starts us again.
 func (l *loop) leaveIdle() {
-	for _, from := range l.listeners {
-		from.maybe = true
+	for _, from := range l.intake.listeners {
+		from.pending = true
 	}
-	l.quietSince = l.now
-	l.intake()
-	if l.open > 0 {
+	l.intake.QuietSince = l.now
+	l.acceptAll()
+	if l.conns.open > 0 {
 		return
 	}
-	l.log.info("nothing to do, leaving", "idle_for", l.set.IdleExit)
+	l.log.Info("nothing to do, leaving", "idle_for", l.set().IdleExit)
 	l.stop()
 }
 
@@ -23,19 +23,19 @@ func (l *loop) stop() {
 		return
 	}
 	l.stage = draining
-	l.stopAt = l.now + l.set.StopTimeout
-	l.readyAt = 0
-	if l.cancelOperation != nil {
-		l.cancelOperation()
+	l.alarms[stageDue] = l.now + l.set().StopTimeout
+	l.alarms[readyDue], l.manager.Ready = 0, true
+	if l.op.cancel != nil {
+		l.op.cancel()
 	}
-	for _, w := range l.workers {
+	for _, w := range l.workers.all {
 		if w != nil {
-			l.dropTrial(w)
+			l.abandonCanary(w)
 		}
 	}
-	l.notify.Stopping()
-	l.notify.Extend(l.set.StopTimeout + patienceMore)
-	l.log.info("stopping", "open", l.open, "workers", l.alive())
+	l.host.Notify.Stopping()
+	l.host.Notify.Extend(l.set().StopTimeout + patienceMore)
+	l.log.Info("stopping", "open", l.conns.open, "workers", l.workers.alive())
 }
 
 // harden goes to the next stage of stopping.
@@ -46,19 +46,19 @@ func (l *loop) harden() {
 		return
 	case draining:
 		l.stage = pressing
-		l.stopAt = l.now + termFor
-		l.notify.Extend(termFor + patienceMore)
-		l.log.warn("stopping takes too long, ending what is left", "open", l.open, "workers", l.alive())
+		l.alarms[stageDue] = l.now + termFor
+		l.host.Notify.Extend(termFor + patienceMore)
+		l.log.Warn("stopping takes too long, ending what is left", "open", l.conns.open, "workers", l.workers.alive())
 		l.turnAwayAll()
-		for _, w := range l.workers {
-			if w != nil && w.state != gone && w.state != killed {
+		for _, w := range l.workers.all {
+			if w != nil && w.State != gone && w.State != killed {
 				l.terminate(w)
 			}
 		}
 	default:
 		l.stage = killing
-		l.stopAt = 0
-		for _, w := range l.workers {
+		l.alarms[stageDue] = 0
+		for _, w := range l.workers.all {
 			if w != nil {
 				l.kill(w, "the master stops")
 			}
@@ -68,66 +68,56 @@ func (l *loop) harden() {
 
 // turnAwayAll ends all connections that no worker has.
 func (l *loop) turnAwayAll() {
-	for l.waiting.first != nil {
-		l.refuse(l.waiting.first.of, stopping)
+	for l.conns.waiting.first != nil {
+		l.refuse(l.conns.waiting.first.of, stopping)
 	}
-	for l.parked.first != nil {
-		l.refuse(l.parked.first.of, stopping)
+	for l.conns.parked.first != nil {
+		l.refuse(l.conns.parked.first.of, stopping)
 	}
 }
 
-// windUp goes on stopping; true means that nothing is left.
+// windUp continues stopping; true means that nothing is left.
 func (l *loop) windUp() bool {
 	if l.stage > draining {
 		l.turnAwayAll() // from workers that died now
 	}
-	if l.waiting.len+l.parked.len == 0 {
+	if l.conns.waiting.len+l.conns.parked.len == 0 {
 		l.dismiss()
 	}
-	return l.open == 0 && l.alive() == 0 && l.inFlight == 0
+	return l.conns.open == 0 && l.workers.alive() == 0 && l.reaper.inFlight == 0
 }
 
 // dismiss lets workers go that have nothing to do any more.
 func (l *loop) dismiss() {
-	for l.idle.first != nil {
-		l.retire(l.idle.first.of)
+	for l.workers.idle.first != nil {
+		l.retire(l.workers.idle.first.of)
 	}
-	if l.in[starting] == 0 {
+	if l.workers.in[starting] == 0 {
 		return
 	}
-	for _, w := range l.workers {
-		if w != nil && w.state == starting {
+	for _, w := range l.workers.all {
+		if w != nil && w.State == starting {
 			l.discard(w)
 		}
 	}
 }
 
-// alive is the number of worker processes, dead ones with a living group
-// included.
-func (l *loop) alive() int {
-	n := 0
-	for _, of := range l.in {
-		n += of
-	}
-	return n
-}
-
 // abandon closes what the loop owns, after run.
 func (l *loop) abandon() {
-	for _, c := range l.conns {
-		if c.fd >= 0 && c.state != 0 {
+	for _, c := range l.conns.all {
+		if c.FD >= 0 && c.State != 0 {
 			l.drop(c)
 		}
 	}
-	for _, w := range l.workers {
+	for _, w := range l.workers.all {
 		if w != nil {
-			if w.proc.PID != 0 && w.state != gone {
+			if w.proc.PID != 0 && w.State != gone {
 				w.proc.KillGroup()
 			}
 			l.forget(w)
 		}
 	}
-	for _, from := range l.listeners {
-		l.mute(from)
+	for _, from := range l.intake.listeners {
+		l.unwatchListener(from)
 	}
 }

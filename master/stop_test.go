@@ -21,7 +21,7 @@ func (r *rig) ended() Counters {
 		r.t.Error(err)
 	}
 	<-r.done
-	return r.loop.count
+	return r.loop.count.Counters
 }
 
 func TestStopAnswersAllThatWereAccepted(t *testing.T) {
@@ -51,7 +51,7 @@ func TestStopAnswersAllThatWereAccepted(t *testing.T) {
 	if n, err := late.Read(make([]byte, 1)); n != 0 || !strings.Contains(err.Error(), "timeout") {
 		t.Errorf("the late one was treated: %d %v", n, err)
 	}
-	if got := r.loop.exits; got["retired"] != 2 || len(got) != 1 {
+	if got := r.loop.count.Exits; got["retired"] != 2 || len(got) != 1 {
 		t.Errorf("exits by reason: %v", got)
 	}
 	if said := strings.Join(r.notes.all(), "|"); strings.Count(said, "STOPPING") != 1 {
@@ -72,8 +72,8 @@ func TestStopLeavesParkedConnectionsTheirTime(t *testing.T) {
 	r.until("draining", stateIs(control.Draining))
 	c.Write(b[20:])
 	r.want(c, "200 OK")
-	r.inLoop(func(l *loop) { l.stopAt += time.Hour })
-	r.skip(r.loop.set.HeaderTimeout)
+	r.inLoop(func(l *loop) { l.alarms[stageDue] += time.Hour })
+	r.skip(r.loop.set().HeaderTimeout)
 	r.want(slow, "408 Request Timeout")
 	if c := r.ended(); c.Served != 1 || c.Timeouts != 1 {
 		t.Errorf("%+v", c)
@@ -103,10 +103,10 @@ func TestAStubbornWorkerGetsSIGTERMThenSIGKILL(t *testing.T) {
 	r.idle(1)
 	odd := r.next()
 	// Retired, not stopped: the same ladder without the master's own.
-	r.inLoop(func(l *loop) { l.retire(l.idle.first.of) })
-	r.skip(r.loop.set.StopTimeout)
+	r.inLoop(func(l *loop) { l.retire(l.workers.idle.first.of) })
+	r.skip(r.loop.set().StopTimeout)
 	r.logs("worker does not leave, sending SIGTERM")
-	r.loopUntil("has time after it", func(l *loop) bool { return l.terms.len == 1 })
+	r.loopUntil("has time after it", func(l *loop) bool { return l.workers.terms.len == 1 })
 	if s := processState(odd.pid); s == "" || s == "Z" {
 		t.Errorf("it is in state %q after SIGTERM", s)
 	}
@@ -117,9 +117,9 @@ func TestAStubbornWorkerGetsSIGTERMThenSIGKILL(t *testing.T) {
 	r.idle(1)
 	r.Finish()
 	r.until("draining", stateIs(control.Draining))
-	r.skip(r.loop.set.StopTimeout)
+	r.skip(r.loop.set().StopTimeout)
 	r.logs("stopping takes too long")
-	r.loopUntil("has time after it", func(l *loop) bool { return l.terms.len == 1 })
+	r.loopUntil("has time after it", func(l *loop) bool { return l.workers.terms.len == 1 })
 	r.skip(termFor)
 	if c := r.ended(); c.Killed != 2 {
 		t.Errorf("%+v", c)
@@ -157,7 +157,7 @@ func TestSIGTERMAtTheSecondStepLetsARequestFinish(t *testing.T) {
 	h := r.hold(1)[0]
 	r.Finish()
 	r.Harden()
-	r.loopUntil("SIGTERM is sent", func(l *loop) bool { return l.terms.len == 1 })
+	r.loopUntil("SIGTERM is sent", func(l *loop) bool { return l.workers.terms.len == 1 })
 	r.letGo(h)
 	if c := r.ended(); c.Served != 1 || c.Killed != 0 {
 		t.Errorf("%+v", c)
@@ -187,7 +187,7 @@ func TestStopWhileTheApplicationFails(t *testing.T) {
 	r.failuresAre(5)
 	r.Finish()
 	r.until("draining", stateIs(control.Draining))
-	r.skip(r.loop.set.StopTimeout)
+	r.skip(r.loop.set().StopTimeout)
 	r.want(c, "503 Service Unavailable")
 	if c := r.ended(); c.Refused != 1 || c.Accepted != 1 {
 		t.Errorf("%+v", c)
@@ -217,8 +217,8 @@ func TestAnIdlePoolStaysForAConnectionAtTheLastMoment(t *testing.T) {
 	var c net.Conn
 	r.inLoop(func(l *loop) { // it comes in the very turn in which the time is over
 		c = r.send("/")
-		l.began = l.began.Add(-time.Minute)
-		l.now = time.Since(l.began)
+		l.host.began = l.host.began.Add(-time.Minute)
+		l.now = l.host.clock()
 	})
 	r.want(c, "200 OK")
 	if s := r.now(); s.State != control.Running {

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"encoding/json"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -24,4 +25,16 @@ func printable(b []byte) string {
 		s.WriteRune(r)
 	}
 	return s.String()
+}
+
+// raw is text from outside that need not be UTF-8, which JSON would change: it
+// travels as bytes.
+type raw string
+
+// MarshalJSON writes bytes.
+func (t raw) MarshalJSON() ([]byte, error) { return json.Marshal([]byte(t)) }
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (t *raw) UnmarshalJSON(b []byte) error {
+	return unmarshalBytes(b, func(b []byte) { *t = raw(b) })
 }

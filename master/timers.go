@@ -1,6 +1,8 @@
 package master
 
 import (
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -8,6 +10,63 @@ import (
 
 // termFor is how long a worker has after SIGTERM before SIGKILL.
 const termFor = 5 * time.Second
+
+// An alarm is something that is due at a moment.
+type alarm int
+
+const (
+	acceptDue   alarm = iota // connections are accepted again after the process had no descriptors
+	listenDue                // broken listeners are tried again
+	passDue                  // the kernel may pass descriptors again
+	decideDue                // the policy wants to be asked again
+	stageDue                 // the present stage of stopping ends
+	resumeDue                // a pause ends
+	relievedDue              // the pool has had room for long enough
+	releaseDue               // another look where the working directory leads
+	readyDue                 // READY=1 is sent at the latest
+	watchdogDue              // the watchdog is fed
+	alarms
+)
+
+// An alarmTable has the moment of each alarm; 0 is none.
+type alarmTable [alarms]Time
+
+// onAlarm is what each alarm does, when it is cleared. nil: what follows in
+// every turn of the loop will do it.
+var onAlarm = [alarms]struct {
+	name string
+	do   func(*loop)
+}{
+	acceptDue:   {"accept", nil},
+	listenDue:   {"listen", (*loop).tryBroken},
+	passDue:     {"pass", nil},
+	decideDue:   {"decide", nil},
+	stageDue:    {"stage", (*loop).harden},
+	resumeDue:   {"resume", (*loop).resume},
+	relievedDue: {"relieved", (*loop).relieved},
+	releaseDue:  {"release", (*loop).lookAtRelease},
+	readyDue:    {"ready", (*loop).sayReady},
+	watchdogDue: {"watchdog", (*loop).feedWatchdog},
+}
+
+// heads are the moments that follow from what there is: mostly the first of a
+// list in order of its deadlines. do has to see to it that at changes.
+var heads = [...]struct {
+	at func(*loop) Time // 0 is none
+	do func(*loop)
+}{
+	{func(l *loop) Time { return l.conns.parked.next() }, (*loop).headersLate},
+	{func(l *loop) Time { return l.conns.waiting.next() }, (*loop).queueLate},
+	{func(l *loop) Time { return l.conns.ending.next() }, (*loop).drainLate},
+	{(*loop).confirmDue, (*loop).confirmOne},
+	{func(l *loop) Time { return l.workers.starts.next() }, (*loop).startLate},
+	{func(l *loop) Time { return l.workers.stops.next() }, (*loop).stopLate},
+	{func(l *loop) Time { return l.workers.terms.next() }, (*loop).termLate},
+	{func(l *loop) Time { return l.workers.awaiting.next() }, (*loop).lookAtGroup},
+	{(*loop).statusDue, (*loop).sayStatus},
+	{(*loop).refusedDue, nil},  // watchState does it in every turn
+	{(*loop).failFastDue, nil}, // then there is room, for refusals
+}
 
 // timeout says how long the loop may wait; negative is without limit.
 func (l *loop) timeout() time.Duration {
@@ -17,39 +76,11 @@ func (l *loop) timeout() time.Duration {
 			next = at
 		}
 	}
-	for _, conns := range [...]*list[conn]{&l.parked, &l.waiting, &l.ending} {
-		if conns.first != nil {
-			soonest(conns.first.at)
-		}
+	for _, at := range l.alarms {
+		soonest(at)
 	}
-	if l.unconfirmed.first != nil && l.othersIdle() {
-		soonest(l.unconfirmed.first.at)
-	}
-	for _, workers := range [...]*list[worker]{&l.starts, &l.stops, &l.terms, &l.burials} {
-		if workers.first != nil {
-			soonest(workers.first.at)
-		}
-	}
-	if l.waiting.len > 0 && l.busyUntil > l.now {
-		soonest(l.busyUntil)
-	}
-	soonest(l.acceptAgain)
-	soonest(l.listenAt)
-	if d := l.hopelessIn(); d > 0 {
-		soonest(l.now + d) // then there is room, for refusals
-	}
-	soonest(l.decideAt)
-	soonest(l.stopAt)
-	soonest(l.resumeAt)
-	soonest(l.relievedAt)
-	soonest(l.lookAt)
-	if l.count.Refused != l.refusedTold {
-		soonest(l.refusedAt)
-	}
-	soonest(l.readyAt)
-	soonest(l.watchdogAt)
-	if l.statusDirty() {
-		soonest(l.statusAt)
+	for i := range heads {
+		soonest(heads[i].at(l))
 	}
 	if next < 0 {
 		return -1
@@ -59,90 +90,89 @@ func (l *loop) timeout() time.Duration {
 
 // expire does what is due.
 func (l *loop) expire() {
-	l.expireConns()
-	l.expireWorkers()
-	if l.acceptAgain != 0 && l.acceptAgain <= l.now {
-		l.acceptAgain = 0
+	for i := range heads {
+		h := &heads[i]
+		for h.do != nil {
+			if at := h.at(l); at == 0 || at > l.now {
+				break
+			}
+			h.do(l)
+		}
 	}
-	if l.listenAt != 0 && l.listenAt <= l.now {
-		l.tryBroken()
+	for a, at := range l.alarms {
+		if at == 0 || at > l.now {
+			continue
+		}
+		l.alarms[a] = 0
+		if do := onAlarm[a].do; do != nil {
+			do(l)
+		}
 	}
-	if l.stopAt != 0 && l.stopAt <= l.now {
-		l.harden()
-	}
-	if l.resumeAt != 0 && l.resumeAt <= l.now {
-		l.resume()
-	}
-	if l.lookAt != 0 && l.lookAt <= l.now {
-		l.lookAtRelease()
-	}
-	if l.readyAt != 0 && l.readyAt <= l.now {
-		l.sayReady()
-	}
-	if l.watchdogAt != 0 && l.watchdogAt <= l.now {
-		l.watchdogAt = l.now + l.set.Watchdog
-		l.notify.Watchdog()
-	}
-	l.sayStatus()
-	if l.strangers && l.inFlight == 0 {
-		l.reapStrangers()
+	if l.reaper.pending && l.reaper.inFlight == 0 {
+		l.reapOrphans()
 	}
 }
 
-func (l *loop) expireConns() {
-	for c := l.parked.due(l.now); c != nil; c = l.parked.due(l.now) {
-		l.count.Timeouts++
-		l.answer(c, 408)
-	}
-	for c := l.waiting.due(l.now); c != nil; c = l.waiting.due(l.now) {
-		l.refuse(c, tooLate)
-	}
-	for c := l.ending.due(l.now); c != nil; c = l.ending.due(l.now) {
-		l.drop(c)
-	}
-	for l.othersIdle() {
-		c := l.unconfirmed.due(l.now)
-		if c == nil {
-			break
-		}
-		l.confirm(c)
-	}
+// What is done about a deadline that has passed, for one connection or worker.
+
+func (l *loop) headersLate() {
+	l.count.Timeouts++
+	l.answer(l.conns.parked.first.of, 408)
 }
 
-func (l *loop) expireWorkers() {
-	for w := l.starts.due(l.now); w != nil; w = l.starts.due(l.now) {
-		l.startFailed(w, "it was not ready within StartTimeoutSec="+w.of.set.StartTimeout.String())
-		l.kill(w, "it was not ready in time")
-	}
-	for w := l.stops.due(l.now); w != nil; w = l.stops.due(l.now) {
-		l.log.warn("worker does not leave, sending SIGTERM", "worker", w.id, "pid", w.proc.PID)
-		l.terminate(w)
-	}
-	for w := l.terms.due(l.now); w != nil; w = l.terms.due(l.now) {
-		l.kill(w, "it did not leave after SIGTERM")
-	}
-	for range l.burials.len {
-		if l.burials.first.at > l.now {
-			break
-		}
-		l.bury(l.burials.first.of)
-	}
+func (l *loop) queueLate() { l.refuse(l.conns.waiting.first.of, tooLate) }
+
+func (l *loop) drainLate() { l.drop(l.conns.ending.first.of) }
+
+func (l *loop) startLate() {
+	w := l.workers.starts.first.of
+	l.startFailed(w, "it was not ready within StartTimeoutSec="+w.of.set.StartTimeout.String())
+	l.kill(w, "it was not ready in time")
 }
+
+func (l *loop) stopLate() {
+	w := l.workers.stops.first.of
+	l.log.Warn("worker does not leave, sending SIGTERM", "worker", w.ID, "pid", w.proc.PID)
+	l.terminate(w)
+}
+
+func (l *loop) termLate() { l.kill(l.workers.terms.first.of, "it did not leave after SIGTERM") }
+
+func (l *loop) lookAtGroup() { l.awaitGroup(l.workers.awaiting.first.of) }
 
 // terminate sends SIGTERM, "finish what you hold", and sets the next step.
 func (l *loop) terminate(w *worker) {
 	if w.proc.PID != 0 {
 		w.proc.Signal(unix.SIGTERM)
 	}
-	l.terms.append(&w.timer, l.now+termFor)
+	l.workers.terms.append(&w.timer, l.now+termFor)
 }
 
-// warnOnce logs a warning about a condition that may come back thousands of
-// times a second at most once a minute.
-func (l *loop) warnOnce(last *Time, text string, args ...any) {
-	if *last != 0 && l.now-*last < time.Minute {
-		return
+// MarshalJSON writes the alarms that are set, by their names.
+func (t alarmTable) MarshalJSON() ([]byte, error) {
+	set := map[string]Time{}
+	for a, at := range t {
+		if at != 0 {
+			set[onAlarm[a].name] = at
+		}
 	}
-	*last = max(l.now, 1)
-	l.log.warn(text, args...)
+	return json.Marshal(set)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote. An alarm that this program does
+// not know would be lost: it is an error.
+func (t *alarmTable) UnmarshalJSON(b []byte) error {
+	var set map[string]Time
+	if err := json.Unmarshal(b, &set); err != nil {
+		return err
+	}
+	*t = alarmTable{}
+	for a := range t {
+		t[a] = set[onAlarm[a].name]
+		delete(set, onAlarm[a].name)
+	}
+	for name := range set {
+		return fmt.Errorf("an alarm %.40q", name)
+	}
+	return nil
 }

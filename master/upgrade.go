@@ -3,6 +3,7 @@ package master
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -30,10 +31,11 @@ type Handover struct {
 	// loop and must not block.
 	Carry func() (app json.RawMessage, fds []int, err error)
 
-	// Mute ends the delivery of signals that would otherwise end the next
+	// Fence ends the delivery of signals that would otherwise end the next
 	// program in its first moments, and returns when those that came before
-	// have been acted upon; Unmute takes it back.
-	Mute, Unmute func()
+	// have been acted upon; Unfence takes it back. Neither is called in the
+	// loop.
+	Fence, Unfence func()
 
 	// Check is the command line, less the program, with which the new program
 	// is tried: it reads a state from descriptor 3, says AnswerGood on its
@@ -46,24 +48,24 @@ type Handover struct {
 }
 
 // SetHandover makes Upgrade possible. Call it before Run.
-func (m *Master) SetHandover(h Handover) { m.to = &h }
+func (m *Master) SetHandover(h Handover) { m.handover = &h }
 
 // executeWithin bounds how long the last step may have to wait for starts of
 // workers that are under way, beside the time that those may have to leave that
 // a reload has replaced.
 const executeWithin = 10 * time.Second
 
-// Upgrade has the process execute its program anew, as it is on the disk by
+// Upgrade has the process execute its program again, as it is on the disk by
 // now, with all that the master knows. Nobody notices: the process, its
 // workers and all connections stay. It returns only if that failed; this
-// program serves on then, or again. A caller who is still there when it
-// succeeds loses the connection to the control socket.
+// program continues then. A caller that is still there when it succeeds loses the
+// connection to the control socket.
 func (m *Master) Upgrade(ctx context.Context) (control.Operation, error) {
 	return m.operate(ctx, control.OpUpgrade, (*operation).upgrade)
 }
 
 func (op *operation) upgrade() error {
-	to := op.m.to
+	to := op.m.handover
 	switch {
 	case to == nil:
 		return control.Errorf(control.CodeState, "this pool cannot be upgraded: it does not know its own program")
@@ -83,17 +85,18 @@ func (op *operation) upgrade() error {
 	if err := op.step(func(o *control.Operation) { o.Step = "executing the new program" }); err != nil {
 		return err
 	}
-	return op.execute(&handover{Handover: to, ops: op.m.ops, program: program, failed: make(chan error, 1)})
+	h := &handover{Handover: to, ops: op.m.ops, program: program, possible: make(chan struct{}, 1)}
+	return op.execute(h)
 }
 
 // execute has the loop do it as soon as no start is under way, and returns why
 // it did not.
 func (op *operation) execute(h *handover) error {
 	within := executeWithin
-	err := order(op.ctx, op.m, func(l *loop) error {
-		l.handover = h
+	err := do(op.ctx, op.m, func(l *loop) error {
+		l.op.handover = h
 		if l.settled() != nil {
-			within += l.set.StopTimeout
+			within += l.set().StopTimeout
 		}
 		return nil
 	})
@@ -102,27 +105,43 @@ func (op *operation) execute(h *handover) error {
 	}
 	limit := time.NewTimer(within)
 	defer limit.Stop()
+	for {
+		select {
+		case <-h.possible:
+			if err := op.tryExecute(h); !errors.Is(err, errNotYet) {
+				return err
+			}
+			continue
+		case <-op.m.done:
+			return errStopped
+		case <-op.ctx.Done():
+		case <-limit.C:
+		}
+		return do(context.Background(), op.m, func(l *loop) error {
+			l.op.handover = nil
+			if err := l.settled(); err != nil {
+				return fmt.Errorf("it is not over within %v: %w; try again", within, err)
+			}
+			return fmt.Errorf("a worker is still being started after %v; try again", within)
+		})
+	}
+}
+
+// tryExecute fences signals off and has the loop execute the next program. All
+// that signals before the fence have posted is done before that.
+func (op *operation) tryExecute(h *handover) error {
+	h.Fence()
+	defer h.Unfence()
+	op.m.host.flush(flushWithin)
+	failed := make(chan error, 1)
+	if !op.m.box.post(func(*loop) { h.fenced = failed }) {
+		return errStopped
+	}
 	select {
-	case err := <-h.failed:
+	case err := <-failed:
 		return err
 	case <-op.m.done:
 		return errStopped
-	case <-op.ctx.Done():
-	case <-limit.C:
-	}
-	// Back to work. The loop may have begun in the meantime.
-	err = order(context.Background(), op.m, func(l *loop) error {
-		l.handover = nil
-		if err := l.settled(); err != nil {
-			return fmt.Errorf("it is not over within %v: %w; try again", within, err)
-		}
-		return fmt.Errorf("a worker is still being started after %v; try again", within)
-	})
-	select {
-	case err := <-h.failed:
-		return err
-	default:
-		return err
 	}
 }
 

@@ -14,16 +14,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A handover is one that is due.
+// A handover is one that is due. Its operation's goroutine waits until it is
+// possible, fences signals off and posts that; then the loop does it.
 type handover struct {
 	*Handover
-	ops     *operations
-	program identity
-	failed  chan error // gets one, unless the next program goes on
+	ops      *operations
+	program  identity
+	possible chan struct{} // gets one when nothing is in the way
+	fenced   chan<- error  // of the loop: signals are fenced off; gets why it was not done
 }
 
-// flushWithin is how long lines of the log may take before execve(2).
-const flushWithin = 200 * time.Millisecond
+// errNotYet says that something has come in the way since it was possible.
+var errNotYet = errors.New("not yet possible")
+
+const (
+	// flushWithin is how long lines of the log may take before execve(2): the
+	// operation waits for them, and the loop only for those that came since.
+	flushWithin     = 200 * time.Millisecond
+	lastLinesWithin = 10 * time.Millisecond
+
+	settleWithin = 200 * time.Millisecond // for control groups that are being killed
+)
 
 // carry returns the whole state, with all descriptors that it names.
 func (l *loop) carry(to *Handover, ops *operations) (*State, []int, error) {
@@ -40,35 +51,40 @@ func (l *loop) carry(to *Handover, ops *operations) (*State, []int, error) {
 // settled says what of a reload is not over. Workers whose stderr goes through
 // this program would lose it.
 func (l *loop) settled() error {
-	if l.roll != nil {
+	if l.gens.roll != nil {
 		return errors.New("workers are still being replaced")
 	}
-	for _, w := range l.workers {
+	for _, w := range l.workers.all {
 		if w != nil && w.piped {
-			return fmt.Errorf("worker %d, the first of a generation, has not left yet", w.id)
+			return fmt.Errorf("worker %d, the first of a generation, has not left yet", w.ID)
 		}
 	}
 	return nil
 }
 
 // handOver executes the next program at the end of a turn, as soon as nothing
-// is under way outside the loop. It returns if it was not possible yet, or has
-// failed.
+// is under way outside the loop and signals are fenced off. It returns if that
+// was not possible yet, or has failed.
 func (l *loop) handOver() {
-	h := l.handover
-	if l.settled() != nil || l.inFlight > 0 {
-		return // what is started then would be nobody's
+	h := l.op.handover
+	possible := l.settled() == nil && l.reaper.inFlight == 0 // what is started then would be nobody's
+	if h.fenced == nil {
+		if possible {
+			select {
+			case h.possible <- struct{}{}:
+			default:
+			}
+		}
+		return
 	}
-	// From here on nothing may come in that the state would not have.
-	h.Mute()
-	for _, f := range l.box.take() {
-		f(l)
+	answer := h.fenced
+	h.fenced = nil
+	if !possible {
+		answer <- errNotYet
+		return
 	}
-	if l.handover == h && l.settled() == nil && l.inFlight == 0 {
-		l.handover = nil
-		h.failed <- l.become(h)
-	}
-	h.Unmute()
+	l.op.handover = nil
+	answer <- l.become(h)
 }
 
 // become executes the next program and returns why it could not.
@@ -79,6 +95,8 @@ func (l *loop) become(h *handover) error {
 	if now, err := identify(h.Program); err != nil || now != h.program {
 		return fmt.Errorf("the new program %s was replaced after it was tried; try again", h.Program)
 	}
+	l.host.Groups.Settle(settleWithin) // what has begun to be killed is
+	l.host.flush(lastLinesWithin)
 	st, fds, err := l.carry(h.Handover, h.ops)
 	if err != nil {
 		return err
@@ -97,8 +115,6 @@ func (l *loop) become(h *handover) error {
 		return &os.PathError{Op: "open", Path: "/proc/self/exe", Err: err}
 	}
 	defer unix.Close(old)
-	l.groups.Settle(flushWithin) // what has begun to be killed is
-	l.log.flush(flushWithin)
 	err = execute(h.Program, h.Args, append(fds, memfd, old), EnvState+"="+strconv.Itoa(memfd), EnvOld+"="+strconv.Itoa(old))
 	return fmt.Errorf("cannot execute the new program %s: %w", h.Program, err)
 }

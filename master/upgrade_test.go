@@ -32,8 +32,8 @@ func upgradeTo(t *testing.T, script string) (r *rig, muted *atomic.Int32) {
 		m.SetHandover(Handover{
 			Program: program, Args: []string{program},
 			Carry:    func() (json.RawMessage, []int, error) { return json.RawMessage("{}"), nil, nil },
-			Mute:     func() { muted.Add(1) },
-			Unmute:   func() { muted.Add(-1) },
+			Fence:    func() { muted.Add(1) },
+			Unfence:  func() { muted.Add(-1) },
 			Check:    []string{"check"},
 			CheckEnv: []string{"PATH=/usr/bin:/bin"},
 		})
@@ -134,14 +134,14 @@ func TestAnUpgradeThatIsNotPossibleSaysWhy(t *testing.T) {
 		{&Handover{Refuse: "it serves HTTP"}, "it serves HTTP"},
 		{&Handover{Program: "/no/such/program"}, "no such file or directory"},
 	} {
-		r.to = c.to
+		r.handover = c.to
 		if _, err := r.Upgrade(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)
 		}
 	}
 }
 
-func TestAStopEndsATrialThatTakesLong(t *testing.T) {
+func TestAStopEndsATryThatTakesLong(t *testing.T) {
 	checkFDs(t)
 	r, _ := upgradeTo(t, "echo $$ >\"$0.pid\"; mv \"$0.pid\" \"$0.here\"; exec sleep 1000")
 	result := make(chan error, 1)
@@ -168,23 +168,23 @@ func TestRequestsAreServedWhileTheLastStepWaitsForAStart(t *testing.T) {
 	r, muted := upgradeTo(t, "chmod -x \"$0\"; echo "+AnswerGood)
 	result := make(chan error, 1)
 	op := &operation{m: r.Master, ctx: t.Context()}
-	r.inLoop(func(l *loop) { l.inFlight++ })
-	program, err := identify(r.to.Program)
+	r.inLoop(func(l *loop) { l.reaper.inFlight++ })
+	program, err := identify(r.handover.Program)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(r.to.Program, 0o600); err != nil {
+	if err := os.Chmod(r.handover.Program, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	go func() {
-		result <- op.execute(&handover{Handover: r.to, ops: r.ops, program: program, failed: make(chan error, 1)})
+		result <- op.execute(&handover{Handover: r.handover, ops: r.ops, program: program, possible: make(chan struct{}, 1)})
 	}()
-	r.loopUntil("it is due", func(l *loop) bool { return l.handover != nil })
+	r.loopUntil("it is due", func(l *loop) bool { return l.op.handover != nil })
 	r.get("/")
 	if len(result) != 0 || muted.Load() != 0 {
 		t.Error("it did not wait")
 	}
-	r.inLoop(func(l *loop) { l.inFlight-- })
+	r.inLoop(func(l *loop) { l.reaper.inFlight-- })
 	if err := <-result; err == nil || !strings.Contains(err.Error(), "cannot execute") {
 		t.Errorf("got %v", err)
 	}

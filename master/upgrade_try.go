@@ -61,7 +61,7 @@ func (op *operation) try(to *Handover) error {
 // currentState is taken in the loop and written down outside.
 func (op *operation) currentState(to *Handover) ([]byte, error) {
 	var st *State
-	err := order(op.ctx, op.m, func(l *loop) (err error) { st, _, err = l.carry(to, op.m.ops); return err })
+	err := do(op.ctx, op.m, func(l *loop) (err error) { st, _, err = l.carry(to, op.m.ops); return err })
 	if err != nil {
 		return nil, err
 	}

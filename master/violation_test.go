@@ -49,11 +49,11 @@ func TestAWorkerThatShutsItsSideOfTheLinkHasToLeave(t *testing.T) {
 	checkFDs(t)
 	r, odd, _ := beginOnce(t, "shut")
 	held := r.send("/")
-	r.loopUntil("found", func(l *loop) bool { return l.in[leaving] == 1 })
+	r.loopUntil("found", func(l *loop) bool { return l.workers.in[leaving] == 1 })
 	r.get("/") // by another
-	r.skip(r.loop.set.StopTimeout)
+	r.skip(r.loop.set().StopTimeout)
 	r.logs("worker does not leave, sending SIGTERM")
-	r.inLoop(func(l *loop) { l.set.QueueTimeout = time.Hour })
+	r.inLoop(func(l *loop) { l.set().QueueTimeout = time.Hour })
 	r.skip(termFor)
 	r.want(held, "200 OK") // nobody had read it
 	if state := processState(odd.pid); state != "" && state != "Z" {
@@ -71,8 +71,8 @@ func TestAWorkerThatIsNotReadyInTimeIsKilled(t *testing.T) {
 	oneWorker(&set)
 	r.start(set, listeners...)
 	r.file(r.dir + "/first")
-	r.loopUntil("started", func(l *loop) bool { return l.inFlight == 0 })
-	r.skip(r.loop.set.StartTimeout)
+	r.loopUntil("started", func(l *loop) bool { return l.reaper.inFlight == 0 })
+	r.skip(r.loop.set().StartTimeout)
 	r.get("/")
 	r.logs("it was not ready within StartTimeoutSec=20s")
 	if c := r.counters(); c.StartsFailed != 1 || c.Killed != 1 || c.Violations != 0 {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/scgid/scgid/master"
 	"github.com/scgid/scgid/master/config"
 	"github.com/scgid/scgid/master/process"
+	"github.com/scgid/scgid/master/record"
 )
 
 // A manner is what differs between serve and run.
@@ -36,7 +38,7 @@ type pool struct {
 	sockets []*activation.Socket
 	control net.Listener // the control socket; nil without one
 	notify  *activation.Notifier
-	record  *master.Record // nil without one
+	record  *record.Record // nil without one
 	groups  *process.Groups
 	log     logger
 	signals chan os.Signal
@@ -53,8 +55,7 @@ func serve(conf *config.Config, sockets []*activation.Socket, log logger, how ma
 	p.notify = p.newNotifier()
 	p.record = openRecord(conf.Name, how.stored, p.notify, log)
 	p.groups = ownGroups(conf, how.adhoc, log)
-	p.own(&set)
-	m, err := master.New(set, listeners(sockets), faulty(p.notify), log.Logger)
+	m, err := master.New(p.host(), set)
 	if err != nil {
 		return err
 	}
@@ -73,17 +74,20 @@ func serve(conf *config.Config, sockets []*activation.Socket, log logger, how ma
 	return p.run(m)
 }
 
-// own fills in what belongs to the running program and its process, not to the
+// host is what belongs to the running program and its process, not to the
 // configuration.
-func (p *pool) own(set *master.Settings) {
-	var err error
-	if set.Build, err = buildID(); err != nil {
+func (p *pool) host() master.Host {
+	build, err := buildID()
+	if err != nil {
 		p.log.Warn("cannot tell which build this is", "err", err)
 	}
-	set.PID, set.Version = os.Getpid(), version
-	set.LogLevel, set.Journal = p.log.level, p.log.journal
-	set.Watchdog, set.Record, set.Groups = activation.WatchdogInterval(), p.record, p.groups
-	set.Reread = reread(p.how.from, p.conf, p.sockets)
+	return master.Host{
+		Name: p.conf.Name, PID: os.Getpid(), Version: version, Build: build,
+		Listeners: listeners(p.sockets), Notify: faulty(p.notify),
+		Log: p.log.Logger, Flush: func(limit time.Duration) { p.log.Flush(limit) }, LogLevel: p.log.level, Journal: p.log.journal, Watchdog: activation.WatchdogInterval(),
+		Record: p.record, Groups: p.groups,
+		Reread: reread(p.how.from, p.conf, p.sockets),
+	}
 }
 
 func (p *pool) newNotifier() *activation.Notifier {
@@ -153,7 +157,7 @@ func settings(conf *config.Config) (master.Settings, error) {
 		return master.Settings{}, err
 	}
 	return master.Settings{
-		Name: conf.Name, Limits: conf.Pool.Limits, Effective: conf.Effective(),
+		Limits: conf.Pool.Limits, Effective: conf.Effective(),
 		IdleTimeout: conf.Pool.IdleTimeout, IdleExit: conf.Pool.IdleExit,
 		Command: process.Command{
 			Argv: argv, Dir: conf.Worker.WorkingDirectory, Env: env,

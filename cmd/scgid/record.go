@@ -6,62 +6,62 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/scgid/scgid/activation"
-	"github.com/scgid/scgid/master"
+	"github.com/scgid/scgid/master/record"
 )
 
 // openRecord returns the record that the service manager has kept, or a new one
 // that it is given to keep. It is nil where nobody keeps it. It takes the files
 // of the descriptor store.
-func openRecord(pool string, stored []*os.File, notify *activation.Notifier, log logger) *master.Record {
-	record := newestRecord(pool, stored, log)
+func openRecord(pool string, stored []*os.File, notify *activation.Notifier, log logger) *record.Record {
+	kept := newestRecord(pool, stored, log)
 	if !notify.Heard() {
-		record.Close()
+		kept.Close()
 		return nil
 	}
-	if record != nil && len(stored) == 1 {
-		return record // the manager has it already, and nothing else
+	if kept != nil && len(stored) == 1 {
+		return kept // the manager has it already, and nothing else
 	}
 	var err error
-	if record == nil {
-		record, err = master.NewRecord(pool)
+	if kept == nil {
+		kept, err = record.New(pool)
 	}
 	if err == nil {
-		err = notify.Store(activation.StateName, record.FD())
+		err = notify.Store(activation.StateName, kept.FD())
 	}
 	if err != nil {
 		log.Warn("limits set at run time will not outlive a crash", "err", err)
 	}
-	return record
+	return kept
 }
 
 // newestRecord returns the record that was begun last, nil without any. It takes
 // the files.
-func newestRecord(pool string, stored []*os.File, log logger) (newest *master.Record) {
+func newestRecord(pool string, stored []*os.File, log logger) (newest *record.Record) {
 	for _, f := range stored {
 		if f.Name() != activation.StateName {
 			log.Info("closed an inherited descriptor that is no listening socket", "name", f.Name())
 			f.Close()
 			continue
 		}
-		record, err := reopen(f, pool)
+		r, err := reopen(f, pool)
 		if err != nil {
 			log.Warn("closed what the service manager had kept for us", "err", err)
 			continue
 		}
-		if record.Newer(newest) {
-			newest, record = record, newest
+		if r.Newer(newest) {
+			newest, r = r, newest
 		}
-		record.Close()
+		r.Close()
 	}
 	return newest
 }
 
 // reopen takes f.
-func reopen(f *os.File, pool string) (*master.Record, error) {
+func reopen(f *os.File, pool string) (*record.Record, error) {
 	defer f.Close()
 	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	return master.OpenRecord(fd, pool)
+	return record.Open(fd, pool)
 }

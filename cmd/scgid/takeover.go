@@ -15,6 +15,7 @@ import (
 	"github.com/scgid/scgid/control/api"
 	"github.com/scgid/scgid/master"
 	"github.com/scgid/scgid/master/config"
+	"github.com/scgid/scgid/master/record"
 )
 
 // takeOverWithin bounds the time until the master goes on; after it the
@@ -126,9 +127,7 @@ func (h *heir) restore(signals chan os.Signal) (p *pool, m *master.Master, err e
 	if p, err = h.take(c, signals); err != nil {
 		return nil, nil, err
 	}
-	var own master.Settings
-	p.own(&own)
-	if m, err = master.Restore(st, own, listeners(p.sockets), faulty(p.notify), p.log.Logger); err != nil {
+	if m, err = master.Restore(st, p.host()); err != nil {
 		return nil, nil, err
 	}
 	return p, m, broken()
@@ -164,7 +163,7 @@ func (h *heir) take(c *carried, signals chan os.Signal) (*pool, error) {
 		if err != nil {
 			return nil, os.NewSyscallError("fcntl", err)
 		}
-		if p.record, err = master.OpenRecord(fd, c.Name); err != nil {
+		if p.record, err = record.Open(fd, c.Name); err != nil {
 			return nil, err
 		}
 		h.spare = append(h.spare, c.Record)

@@ -21,8 +21,8 @@ import (
 // master's, not people's.
 const checkStateName = "check-state"
 
-// flushBefore is how long lines of the log may take before execve(2): the loop
-// waits.
+// flushBefore is how long lines of the log may take before another program is
+// executed because this one cannot continue.
 const flushBefore = 200 * time.Millisecond
 
 // carried is a pool on its way.
@@ -48,8 +48,8 @@ func (p *pool) handover() master.Handover {
 	h := master.Handover{
 		Program: p.program, Args: os.Args,
 		Carry:    p.carry,
-		Mute:     func() { fenceSignals(p.signals); p.log.Flush(flushBefore) },
-		Unmute:   func() { unfenceSignals(p.signals) },
+		Fence:    func() { fenceSignals(p.signals) },
+		Unfence:  func() { unfenceSignals(p.signals) },
 		Check:    []string{checkStateName},
 		CheckEnv: activation.CleanEnviron(os.Environ()),
 	}

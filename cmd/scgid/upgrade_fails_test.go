@@ -24,7 +24,7 @@ func TestAProgramThatCannotTakeOverLeavesTheOldOneServing(t *testing.T) {
 	for _, c := range []struct{ name, want string }{
 		{"exits 1", "cannot take over: exited with status 1: not today"},
 		{"is no program", "exec format error"},
-		{"other", `version "one" wrote it in format "1", this program reads format "other"`},
+		{"other", `version "one" wrote it in format "2", this program reads format "other"`},
 		{"error", "the new program could not go on: this build is broken"},
 		{"panic", "the new program could not go on: panic: this build is broken"},
 		{"hang", "the new program could not go on: it did not go on within"},

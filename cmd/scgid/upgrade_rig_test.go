@@ -21,7 +21,7 @@ import (
 var builds = map[string][]string{
 	"one":   {"-ldflags", "-X main.version=one"},
 	"two":   {"-ldflags", "-X main.version=two"},
-	"other": {"-ldflags", "-X main.version=other -X github.com/scgid/scgid/master.stateFormat=other"},
+	"other": {"-tags", "scgid_otherstate", "-ldflags", "-X main.version=other"},
 	"error": {"-tags", "scgid_broken"},
 	"panic": {"-tags", "scgid_broken", "-ldflags", "-X main.how=panic"},
 	"hang":  {"-tags", "scgid_broken", "-ldflags", "-X main.how=hang"},

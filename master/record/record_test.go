@@ -1,4 +1,4 @@
-package master
+package record
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/scgid/scgid/control"
+	"github.com/scgid/scgid/master/memfd"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,12 +20,12 @@ func again(t *testing.T, r *Record) (*Record, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return OpenRecord(fd, "wiki")
+	return Open(fd, "wiki")
 }
 
 func mustRecord(t *testing.T) *Record {
 	t.Helper()
-	r, err := NewRecord("wiki")
+	r, err := New("wiki")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,48 +36,48 @@ func mustRecord(t *testing.T) *Record {
 func TestRecordTellsTheNextMasterWhatWasWritten(t *testing.T) {
 	checkFDs(t)
 	r := mustRecord(t)
-	if r.crashed() != nil {
+	if r.Crashed() != nil {
 		t.Error("a new record tells of a crash")
 	}
 	configured := control.Limits{MinWorkers: 1, MaxWorkers: 8, MinIdle: 1, MaxIdle: 4}
 	now := control.Limits{MinWorkers: 0, MaxWorkers: control.WorkersMax, MinIdle: 1, MaxIdle: 5}
-	r.begin(4711)
-	r.set(wordLimits, packLimits(now, configured))
-	r.set(wordPause, 77)
-	r.set(wordStake, 3)
-	r.set(wordWorkers, 2)
-	r.set(wordServed, 1<<40)
+	r.Begin(4711)
+	r.SetLimits(now, configured)
+	r.SetPause(77)
+	r.SetAtRisk(3)
+	r.SetAtWorkers(2)
+	r.SetServed(1 << 40)
 	next, err := again(t, r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer next.Close()
-	l := next.crashed()
-	if l == nil || l.pid != 4711 || l.stake != 3 || l.active != 2 || l.served != 1<<40 || !l.paused || l.resume != 77 {
+	l := next.Crashed()
+	if l == nil || l.PID != 4711 || l.AtRisk != 3 || l.AtWorkers != 2 || l.Served != 1<<40 || !l.Paused || l.Resume != 77 {
 		t.Fatalf("it says %+v", l)
 	}
-	if got := l.limits.Apply(configured); got != now || l.limits.MinIdle != nil {
+	if got := l.Limits.Apply(configured); got != now || l.Limits.MinIdle != nil {
 		t.Errorf("limits %+v, want %+v", got, now)
 	}
 	// The first one, still there, sees the second at work: it is one page.
-	next.begin(4712)
-	if r.page.get(wordPID) != 4712 || r.page.get(wordMasters) != 2 || next.crashed() != nil {
+	next.Begin(4712)
+	if r.page.get(wordPID) != 4712 || r.page.get(wordMasters) != 2 || next.Crashed() != nil {
 		t.Errorf("pid %d, %d masters", r.page.get(wordPID), r.page.get(wordMasters))
 	}
-	next.end()
+	next.End()
 	third, err := again(t, r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer third.Close()
-	if third.crashed() != nil {
+	if third.Crashed() != nil {
 		t.Error("a master that ended in order is said to have crashed")
 	}
 }
 
 func TestRecordIsTheSameBytesOnEveryMachine(t *testing.T) {
 	r := mustRecord(t)
-	r.begin(0x010203)
+	r.Begin(0x010203)
 	if got := string(r.page.bytes()[:16]); got != "scgidrec\x01\x00\x00\x00\x00\x00\x00\x00" {
 		t.Errorf("it begins with %q", got)
 	}
@@ -100,7 +101,7 @@ func TestPackedLimitsAreThoseThatDiffer(t *testing.T) {
 
 // fileWith makes a file in memory with these seals and a record that would be
 // believed, changed by edit and cut or filled up to size.
-func fileWith(t *testing.T, seals, size int, edit func(*page)) int {
+func fileWith(t *testing.T, seal, length int, edit func(*page)) int {
 	t.Helper()
 	fd, err := unix.MemfdCreate("x", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
@@ -113,10 +114,10 @@ func fileWith(t *testing.T, seals, size int, edit func(*page)) int {
 	if _, err := unix.Pwrite(fd, p.bytes(), 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Ftruncate(fd, int64(size)); err != nil {
+	if err := unix.Ftruncate(fd, int64(length)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seal); err != nil {
 		t.Fatal(err)
 	}
 	return fd
@@ -124,11 +125,11 @@ func fileWith(t *testing.T, seals, size int, edit func(*page)) int {
 
 // runningPage is the record of a master that has not ended.
 func runningPage() (p page) {
-	p.put(wordMagic, recordMagic)
-	p.put(wordVersion, recordVersion)
+	p.put(wordMagic, magic)
+	p.put(wordVersion, version)
 	p.put(wordPool, poolHash("wiki"))
 	p.put(wordPID, 4711)
-	p.put(wordState, recordRunning)
+	p.put(wordState, stateRunning)
 	return p
 }
 
@@ -143,7 +144,7 @@ func openFile(t *testing.T, path string, flags int) int {
 
 func TestRecordThatCannotBeTrustedIsRefused(t *testing.T) {
 	checkFDs(t)
-	if r, err := OpenRecord(fileWith(t, recordSeals, recordSize, nil), "wiki"); err != nil || r.crashed() == nil {
+	if r, err := Open(fileWith(t, int(memfd.Fixed), size, nil), "wiki"); err != nil || r.Crashed() == nil {
 		t.Fatalf("the good one is refused: %v", err)
 	} else {
 		r.Close()
@@ -159,7 +160,7 @@ func TestRecordThatCannotBeTrustedIsRefused(t *testing.T) {
 	}
 	defer unix.Close(pipe[1])
 	word := func(word int, v uint64) int {
-		return fileWith(t, recordSeals, recordSize, func(p *page) { p.put(word, v) })
+		return fileWith(t, int(memfd.Fixed), size, func(p *page) { p.put(word, v) })
 	}
 	tests := []struct {
 		name string
@@ -171,31 +172,31 @@ func TestRecordThatCannotBeTrustedIsRefused(t *testing.T) {
 		{"nothing", openFile(t, "/dev/null", unix.O_RDWR), "it is not a file in memory"},
 		{"a pipe", pipe[0], "it is not a file in memory"},
 		{"not open", -1, "bad file descriptor"},
-		{"without seals", fileWith(t, 0, recordSize, nil), "it is not sealed"},
-		{"can be cut", fileWith(t, unix.F_SEAL_GROW|unix.F_SEAL_SEAL, recordSize, nil), "it is not sealed"},
-		{"can be unsealed for all we know", fileWith(t, unix.F_SEAL_GROW|unix.F_SEAL_SHRINK, recordSize, nil), "it is not sealed"},
-		{"cannot be written", fileWith(t, recordSeals|unix.F_SEAL_WRITE, recordSize, nil), "mmap"},
-		{"empty", fileWith(t, recordSeals, 0, nil), "it has 0 bytes"},
-		{"cut short", fileWith(t, recordSeals, recordSize-1, nil), "it has 4095 bytes"},
-		{"too long", fileWith(t, recordSeals, recordSize+1, nil), "it has 4097 bytes"},
-		{"zeros", fileWith(t, recordSeals, recordSize, func(p *page) { *p = page{} }), "it is something else"},
-		{"noise", fileWith(t, recordSeals, recordSize, func(p *page) { rand.New(rand.NewSource(1)).Read(p.bytes()) }), "it is something else"},
+		{"without seals", fileWith(t, 0, size, nil), "it is not sealed"},
+		{"can be cut", fileWith(t, unix.F_SEAL_GROW|unix.F_SEAL_SEAL, size, nil), "it is not sealed"},
+		{"can be unsealed for all we know", fileWith(t, unix.F_SEAL_GROW|unix.F_SEAL_SHRINK, size, nil), "it is not sealed"},
+		{"cannot be written", fileWith(t, int(memfd.Fixed)|unix.F_SEAL_WRITE, size, nil), "mmap"},
+		{"empty", fileWith(t, int(memfd.Fixed), 0, nil), "it has 0 bytes"},
+		{"cut short", fileWith(t, int(memfd.Fixed), size-1, nil), "it has 4095 bytes"},
+		{"too long", fileWith(t, int(memfd.Fixed), size+1, nil), "it has 4097 bytes"},
+		{"zeros", fileWith(t, int(memfd.Fixed), size, func(p *page) { *p = page{} }), "it is something else"},
+		{"noise", fileWith(t, int(memfd.Fixed), size, func(p *page) { rand.New(rand.NewSource(1)).Read(p.bytes()) }), "it is something else"},
 		{"of another version", word(wordVersion, 2), "its layout has version 2"},
 		{"of another pool", word(wordPool, 1), "it belongs to another pool"},
-		{"in no state", word(wordState, recordStates), "it makes no sense"},
+		{"in no state", word(wordState, states), "it makes no sense"},
 		{"of no process", word(wordPID, 1<<32), "it makes no sense"},
-		{"more than there can be", word(wordStake, 1<<63), "it makes no sense"},
+		{"more than there can be", word(wordAtRisk, 1<<63), "it makes no sense"},
 		{"an endless pause", word(wordPause, forever-1), "it makes no sense"},
 		{"no such limit", word(wordLimits, (control.WorkersMax+2)<<16), "its limits make no sense"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r, err := OpenRecord(tt.fd, "wiki")
+			r, err := Open(tt.fd, "wiki")
 			if err == nil {
 				r.Close()
 				t.Fatal("it is believed")
 			}
-			if !strings.HasPrefix(err.Error(), "cannot use the record of the master before: ") || !strings.Contains(err.Error(), tt.want) {
+			if !strings.HasPrefix(err.Error(), "cannot use the record of the previous master: ") || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %q, want %q", err, tt.want)
 			}
 		})
@@ -215,40 +216,25 @@ func TestRecordThatIsOpenForReadingOnlyIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenRecord(fd, "wiki"); err == nil || !strings.Contains(err.Error(), "mmap: permission denied") {
+	if _, err := Open(fd, "wiki"); err == nil || !strings.Contains(err.Error(), "mmap: permission denied") {
 		t.Errorf("error %v", err)
 	}
 }
 
-func TestRecordingARequestAllocatesNothing(t *testing.T) {
-	l := &loop{record: mustRecord(t)}
-	c := &conn{}
-	if n := testing.AllocsPerRun(100, func() { recordRequest(l, c) }); n != 0 {
-		t.Errorf("%v allocations", n)
+// checkFDs fails the test if it leaves descriptors open.
+func checkFDs(t *testing.T) {
+	t.Helper()
+	count := func() int {
+		all, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
 	}
-}
-
-// recordRequest does for the record what a request does that finds a worker at
-// once.
-func recordRequest(l *loop, c *conn) {
-	l.foresee()
-	l.stake(c, true)
-	l.stake(c, false)
-	l.open++
-	l.keepRecord()
-	l.count.Served++
-	l.open--
-	l.keepRecord()
-}
-
-func BenchmarkRecordingARequest(b *testing.B) {
-	r, err := NewRecord("wiki")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer r.Close()
-	l, c := &loop{record: r}, &conn{}
-	for b.Loop() {
-		recordRequest(l, c)
-	}
+	before := count()
+	t.Cleanup(func() {
+		if after := count(); after != before {
+			t.Errorf("%d descriptors are open, %d before", after, before)
+		}
+	})
 }

@@ -1,4 +1,4 @@
-package master
+package record
 
 import (
 	"errors"
@@ -23,43 +23,44 @@ const (
 	lastResume = 1 << 62
 )
 
-// A left is what a record says.
-type left struct {
-	state  uint64
-	pid    int
-	limits control.Change
-	paused bool
-	resume time.Duration // of paused: when, in CLOCK_BOOTTIME; 0 is never
-	stake  uint64
-	active uint64 // at workers
-	served uint64
+// A Crash is what the record of a master says that has not ended in order.
+type Crash struct {
+	PID    int
+	Limits control.Change // set at run time
+	Paused bool
+	Resume time.Duration // of a pause: when it ends, in CLOCK_BOOTTIME; 0 is never
+
+	AtRisk    uint64 // accepted connections that no worker had
+	AtWorkers uint64 // connections at workers
+	Served    uint64
 }
 
-// decode reads a record for a pool. An error says why nothing in it is to be
-// believed.
-func decode(p *page, pool uint64) (left, error) {
-	l := left{state: p.get(wordState), stake: p.get(wordStake), active: p.get(wordWorkers), served: p.get(wordServed)}
+// decode reads a page for a pool, with its state. An error says why nothing in
+// the page is to be believed.
+func decode(p *page, pool uint64) (c Crash, state uint64, err error) {
+	c = Crash{AtRisk: p.get(wordAtRisk), AtWorkers: p.get(wordWorkers), Served: p.get(wordServed)}
+	state = p.get(wordState)
 	pid, pause := p.get(wordPID), p.get(wordPause)
 	switch {
-	case p.get(wordMagic) != recordMagic:
-		return left{}, errors.New("it is something else")
-	case p.get(wordVersion) != recordVersion:
-		return left{}, fmt.Errorf("its layout has version %d, not %d", p.get(wordVersion), recordVersion)
+	case p.get(wordMagic) != magic:
+		return Crash{}, 0, errors.New("it is something else")
+	case p.get(wordVersion) != version:
+		return Crash{}, 0, fmt.Errorf("its layout has version %d, not %d", p.get(wordVersion), version)
 	case p.get(wordPool) != pool:
-		return left{}, errors.New("it belongs to another pool")
-	case l.state >= recordStates, pid > maxPID, l.stake > maxHeld, l.active > maxHeld, pause > lastResume && pause != forever:
-		return left{}, errors.New("it makes no sense")
+		return Crash{}, 0, errors.New("it belongs to another pool")
+	case state >= states, pid > maxPID, c.AtRisk > maxHeld, c.AtWorkers > maxHeld, pause > lastResume && pause != forever:
+		return Crash{}, 0, errors.New("it makes no sense")
 	}
 	var ok bool
-	if l.limits, ok = unpackLimits(p.get(wordLimits)); !ok {
-		return left{}, errors.New("its limits make no sense")
+	if c.Limits, ok = unpackLimits(p.get(wordLimits)); !ok {
+		return Crash{}, 0, errors.New("its limits make no sense")
 	}
-	l.pid = int(pid)
-	l.paused = pause != unpaused
-	if l.paused && pause != forever {
-		l.resume = time.Duration(pause)
+	c.PID = int(pid)
+	c.Paused = pause != unpaused
+	if c.Paused && pause != forever {
+		c.Resume = time.Duration(pause)
 	}
-	return l, nil
+	return c, state, nil
 }
 
 // packLimits makes one word of the limits that differ from the configuration:
@@ -90,9 +91,9 @@ func unpackLimits(word uint64) (c control.Change, ok bool) {
 	return c, true
 }
 
-// bootTime is the clock of moments in a record: unlike a master's own it means
-// the same to the next one.
-func bootTime() time.Duration {
+// BootTime is the clock of moments in a record, CLOCK_BOOTTIME: unlike a
+// master's own it means the same to the next one.
+func BootTime() time.Duration {
 	var t unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
 		return 0 // there since Linux 2.6.39

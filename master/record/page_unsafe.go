@@ -1,4 +1,4 @@
-package master
+package record
 
 import (
 	"encoding/binary"
@@ -7,13 +7,13 @@ import (
 )
 
 // A page is the record as it lies in memory: words in little-endian order.
-type page [recordSize / 8]uint64
+type page [size / 8]uint64
 
-// pageOf returns the page that is mapped at mem, of recordSize bytes.
+// pageOf returns the page that is mapped at mem, of size bytes.
 func pageOf(mem []byte) *page { return (*page)(unsafe.Pointer(&mem[0])) }
 
 // bytes is the page as it would be in a file.
-func (p *page) bytes() []byte { return unsafe.Slice((*byte)(unsafe.Pointer(p)), recordSize) }
+func (p *page) bytes() []byte { return unsafe.Slice((*byte)(unsafe.Pointer(p)), size) }
 
 // get reads a word.
 func (p *page) get(word int) uint64 { return little(atomic.LoadUint64(&p[word])) }

@@ -7,48 +7,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What an operator can have the loop do. Each runs in the loop.
+// What an operator can have the loop do. Each of these runs in the loop.
 
 // scale changes the limits until the master ends.
 func (l *loop) scale(c control.Change) (control.Limits, error) {
-	base, scaled, was := l.set.Limits, l.scaled, l.isScaled()
-	if c.Reset {
-		base, scaled = l.configured, control.Change{}
-	}
-	limits := c.Apply(base)
-	if err := limits.Validate(); err != nil {
+	changed, err := l.limits.change(c)
+	if err != nil {
 		return control.Limits{}, control.Errorf(control.CodeInvalid, "cannot change the limits: %v", err)
 	}
-	l.scaled = scaled.Over(c)
-	if limits == l.set.Limits && l.isScaled() == was {
+	limits := l.limits.Now
+	if !changed {
 		return limits, nil
 	}
-	l.log.info("limits changed", "min", limits.MinWorkers, "max", limits.MaxWorkers, "min_idle", limits.MinIdle, "max_idle", limits.MaxIdle)
-	l.set.Limits = limits
+	l.log.Info("limits changed", "min", limits.MinWorkers, "max", limits.MaxWorkers, "min_idle", limits.MinIdle, "max_idle", limits.MaxIdle)
 	l.keepRecord()
-	l.failures, l.retryAt = 0, 0 // somebody looks after it: try at once
+	l.backoff.reset() // somebody looks after it: try at once
 	l.emit(control.Event{Kind: control.EventLimits, Limits: &limits})
 	return limits, nil
 }
-
-// isScaled says whether a limit was set at run time, be it to what it was: such
-// a one is kept when the configuration changes.
-func (l *loop) isScaled() bool { return l.scaled != control.Change{} }
 
 // pause stops the intake. What comes waits in the kernel's backlog.
 func (l *loop) pause(limit time.Duration) error {
 	if l.stage != serving {
 		return control.Errorf(control.CodeState, "cannot pause the intake: the pool is stopping")
 	}
-	l.resumeAt = 0
+	l.alarms[resumeDue] = 0
 	if limit > 0 {
-		l.resumeAt = l.now + limit
+		l.alarms[resumeDue] = l.now + limit
 	}
-	first := !l.paused
-	l.paused = true
+	first := !l.intake.Paused
+	l.intake.Paused = true
 	l.recordPause()
 	if first {
-		l.log.info("intake paused", "limit", limit)
+		l.log.Info("intake paused", "limit", limit)
 		l.emit(control.Event{Kind: control.EventPaused})
 	}
 	return nil
@@ -65,12 +56,12 @@ func (l *loop) resumeAsked() error {
 
 // resume ends a pause; without one it does nothing.
 func (l *loop) resume() {
-	l.resumeAt = 0
-	if l.paused {
-		l.paused = false
+	l.alarms[resumeDue] = 0
+	if l.intake.Paused {
+		l.intake.Paused = false
 		l.recordPause()
-		l.quietSince = l.now
-		l.log.info("intake resumed")
+		l.intake.QuietSince = l.now
+		l.log.Info("intake resumed")
 		l.emit(control.Event{Kind: control.EventResumed})
 	}
 }
@@ -79,8 +70,8 @@ func (l *loop) resume() {
 func (l *loop) stopAs(order control.StopOrder) {
 	l.stop()
 	if order.Limit > 0 && l.stage == draining {
-		l.stopAt = l.now + order.Limit
-		l.notify.Extend(order.Limit + patienceMore)
+		l.alarms[stageDue] = l.now + order.Limit
+		l.host.Notify.Extend(order.Limit + patienceMore)
 	}
 	for order.Now && l.stage < killing {
 		l.harden()
@@ -89,10 +80,8 @@ func (l *loop) stopAs(order control.StopOrder) {
 
 // find returns the worker with this id.
 func (l *loop) find(id uint64) (*worker, error) {
-	for _, w := range l.workers {
-		if w != nil && w.id == id && w.state != gone {
-			return w, nil
-		}
+	if w := l.workers.find(id); w != nil {
+		return w, nil
 	}
 	return nil, control.Errorf(control.CodeNoWorker, "there is no worker %d", id)
 }
@@ -103,10 +92,10 @@ func (l *loop) retireByID(id uint64) error {
 	if err != nil {
 		return err
 	}
-	if w.state != ready {
-		return control.Errorf(control.CodeState, "cannot retire worker %d: it is %s", id, w.state)
+	if w.State != ready {
+		return control.Errorf(control.CodeState, "cannot retire worker %d: it is %s", id, w.State)
 	}
-	l.log.info("retiring a worker, as asked", "worker", id, "pid", w.proc.PID)
+	l.log.Info("retiring a worker, as asked", "worker", id, "pid", w.proc.PID)
 	l.retire(w)
 	return nil
 }
@@ -117,7 +106,7 @@ func (l *loop) killByID(id uint64) error {
 	if err != nil {
 		return err
 	}
-	if w.state == killed {
+	if w.State == killed {
 		return control.Errorf(control.CodeState, "cannot kill worker %d: it is killed already", id)
 	}
 	l.kill(w, "as asked")
@@ -130,8 +119,8 @@ func (l *loop) dump(id uint64) error {
 	if err != nil {
 		return err
 	}
-	signal := unix.SignalNum("SIG" + w.dump)
-	if w.dump == "" || signal == 0 {
+	signal := unix.SignalNum("SIG" + w.Dump)
+	if w.Dump == "" || signal == 0 {
 		return control.Errorf(control.CodeState, "cannot dump worker %d: it did not say that it can", id).
 			WithHint("a worker says DUMPSIGNAL= when it is ready, see scgid-worker(7); scgi-wsgi and Go workers do")
 	}

@@ -13,15 +13,15 @@ const firstPeek = 4 << 10
 
 // judge looks at what c has sent so far, without consuming it, and sends c on
 // its way: to a worker, to our own reply, or to the parked ones.
-func (l *loop) judge(c *conn) {
+func (l *loop) peekAndRoute(c *conn) {
 	head, block, err := l.peek(c)
 	switch {
 	case err == nil:
-		l.admit(c, head, block)
-	case errors.Is(err, scgi.ErrShort) && c.state == 0:
-		c.state = parked
+		l.route(c, head, block)
+	case errors.Is(err, scgi.ErrShort) && c.State == 0:
+		c.State = parked
 		l.makeRoomParked()
-		l.parked.append(&c.place, l.now+l.set.HeaderTimeout)
+		l.conns.parked.append(&c.place, l.now+l.set().HeaderTimeout)
 		l.park(c)
 	case errors.Is(err, scgi.ErrShort):
 		l.park(c)
@@ -32,9 +32,9 @@ func (l *loop) judge(c *conn) {
 
 // peek returns the whole header of c as it lies in the socket.
 func (l *loop) peek(c *conn) (scgi.Head, []byte, error) {
-	buf := l.buf[:firstPeek]
+	buf := l.conns.buf[:firstPeek]
 	for {
-		n, errno := receive(c.fd, buf, unix.MSG_PEEK)
+		n, errno := receive(c.FD, buf, unix.MSG_PEEK)
 		switch {
 		case errno == unix.EAGAIN:
 			return scgi.Head{}, nil, scgi.ErrShort
@@ -43,15 +43,15 @@ func (l *loop) peek(c *conn) (scgi.Head, []byte, error) {
 		case n == 0:
 			return scgi.Head{}, nil, errNothingSent
 		}
-		head, err := scgi.Peek(buf[:n], l.set.MaxHeader)
+		head, err := scgi.Peek(buf[:n], l.set().MaxHeader)
 		if head.Size > 0 {
-			c.size = head.Size
+			c.Size = head.Size
 		}
-		if errors.Is(err, scgi.ErrShort) && n == len(buf) && len(buf) < len(l.buf) {
-			buf = l.buf // the header is longer than the first look
+		if errors.Is(err, scgi.ErrShort) && n == len(buf) && len(buf) < len(l.conns.buf) {
+			buf = l.conns.buf // the header is longer than the first look
 			continue
 		}
-		c.seen = n
+		c.Seen = n
 		return head, buf[:min(n, head.Size)], err
 	}
 }
@@ -60,14 +60,14 @@ var errNothingSent = errors.New("closed with nothing sent")
 
 // admit takes c for a request: notes what is to be known of it and sends it
 // to a worker or to wait for one.
-func (l *loop) admit(c *conn, head scgi.Head, block []byte) {
-	c.hash = l.hash.sum(block)
-	c.method.set(head.Method)
-	c.uri.set(head.URI)
-	c.client.set(head.RemoteAddr)
-	c.whole = l.now
+func (l *loop) route(c *conn, head scgi.Head, block []byte) {
+	c.Hash = l.conns.hash.sum(block)
+	c.Method.set(head.Method)
+	c.URI.set(head.URI)
+	c.Client.set(head.RemoteAddr)
+	c.Whole = l.now
 	c.place.leave()
-	l.unwatch(c)
+	l.unwatchConn(c)
 	l.hand(c)
 }
 
@@ -81,18 +81,18 @@ func (l *loop) park(c *conn) {
 		how = watchedOnce
 	}
 	if err := l.watchConn(c, how); err != nil {
-		l.log.err("cannot watch a connection", "err", err)
+		l.log.Error("cannot watch a connection", "err", err)
 		l.drop(c)
 	}
 }
 
 // makeRoomParked bounds the parked connections: the oldest goes.
 func (l *loop) makeRoomParked() {
-	if l.parked.len < 4*l.set.Limits.MaxWorkers+64 {
+	if l.conns.parked.len < 4*l.limits.Now.MaxWorkers+64 {
 		return
 	}
 	l.count.Timeouts++
-	l.answer(l.parked.first.of, 408)
+	l.answer(l.conns.parked.first.of, 408)
 }
 
 // refuseHead ends a connection that will never be a request.
@@ -108,7 +108,7 @@ func (l *loop) refuseHead(c *conn, err error) {
 		l.answer(c, 431)
 	case errors.As(err, &syntax):
 		l.count.Malformed++
-		l.log.debug("refused a request", "err", err)
+		l.log.Debug("refused a request", "err", err)
 		l.answer(c, syntax.Status)
 	default:
 		l.count.ClientGone++
@@ -120,14 +120,14 @@ func (l *loop) refuseHead(c *conn, err error) {
 func (l *loop) headEvent(c *conn, events uint32) {
 	// No more bytes will come: what is there has to be enough.
 	over := events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
-	if c.size > 0 && !over {
-		if n, err := unix.IoctlGetInt(c.fd, unix.SIOCINQ); err == nil && n < c.size {
+	if c.Size > 0 && !over {
+		if n, err := unix.IoctlGetInt(c.FD, unix.SIOCINQ); err == nil && n < c.Size {
 			l.park(c)
 			return
 		}
 	}
-	l.judge(c)
-	if over && c.state == parked {
+	l.peekAndRoute(c)
+	if over && c.State == parked {
 		l.count.Malformed++
 		l.answer(c, 400)
 	}

@@ -11,18 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A trial is the first worker of a generation that nobody serves yet. What it
+// A canary is the first worker of a generation that does not serve yet. What it
 // writes to stderr goes through the master, so that a failed reload can say
 // the last lines of it. Were the master to crash, nobody would read that pipe:
-// therefore a trial that was good counts as outdated and is replaced, as the
+// therefore a canary that was good counts as outdated and is replaced, as the
 // last of its roll.
-type trial struct {
+type canary struct {
 	verdict chan error // one is sent: nil when it is ready
 	tail    *tail
 }
 
-// tell says how it went; only the first time counts.
-func (t *trial) tell(err error) {
+// report says how it went; only the first time counts.
+func (t *canary) report(err error) {
 	select {
 	case t.verdict <- err:
 	default:
@@ -31,7 +31,7 @@ func (t *trial) tell(err error) {
 
 // tap puts the tail into the stderr of a command, before its stream in the
 // journal if there is to be one. The caller calls closeAll after the start.
-func (t *trial) tap(c *process.Command, journal string) (closeAll func(), err error) {
+func (t *canary) tap(c *process.Command, journal string) (closeAll func(), err error) {
 	stream := -1
 	if journal != "" {
 		// Without one it is as it is for others: the master's own.
@@ -55,34 +55,34 @@ func (t *trial) tap(c *process.Command, journal string) (closeAll func(), err er
 	return closeAll, err
 }
 
-// startTrial starts a worker that does not serve until letServe.
-func (l *loop) startTrial(g *generation) *worker {
-	t := &trial{verdict: make(chan error, 1), tail: newTail()}
-	l.held = l.startOf(g, t)
-	return l.held
+// startCanary starts a worker that does not serve until admit.
+func (l *loop) startCanary(g *generation) *worker {
+	t := &canary{verdict: make(chan error, 1), tail: newTail()}
+	l.gens.canary = l.startOf(g, t)
+	return l.gens.canary
 }
 
-// letServe puts a trial that was good among those that serve.
-func (l *loop) letServe(w *worker) {
-	w.trial, l.held = nil, nil
-	l.offer(w)
+// letServe puts a canary that was good among those that serve.
+func (l *loop) admit(w *worker) {
+	w.canary, l.gens.canary = nil, nil
+	l.relist(w)
 }
 
-// dropTrial ends a trial that is not wanted any more.
-func (l *loop) dropTrial(w *worker) {
-	if w.trial == nil || w.state == gone || l.workers[w.index] != w {
+// abandonCanary ends a canary that is not wanted any more.
+func (l *loop) abandonCanary(w *worker) {
+	if w.canary == nil || w.State == gone || l.workers.all[w.index] != w {
 		return
 	}
-	if w.state == starting {
+	if w.State == starting {
 		l.discard(w)
-	} else if w.state == ready {
+	} else if w.State == ready {
 		l.retire(w)
 	}
 }
 
-// await waits for the trial's verdict. A failure has the last lines of what
+// await waits for the canary's verdict. A failure has the last lines of what
 // the worker wrote.
-func (op *operation) await(w *worker, t *trial) error {
+func (op *operation) await(w *worker, t *canary) error {
 	var err error
 	select {
 	case err = <-t.verdict:
@@ -92,8 +92,8 @@ func (op *operation) await(w *worker, t *trial) error {
 	if err == nil {
 		return nil
 	}
-	// In the loop once more: who fails may still be there.
-	_ = order(context.Background(), op.m, func(l *loop) error { l.dropTrial(w); return nil })
+	// In the loop once more: a worker that failed may still be there.
+	_ = do(context.Background(), op.m, func(l *loop) error { l.abandonCanary(w); return nil })
 	if op.ctx.Err() != nil {
 		return errStopped
 	}
@@ -106,19 +106,19 @@ func (op *operation) await(w *worker, t *trial) error {
 // tailWait is how long the last lines of a dead worker may take to come.
 const tailWait = 200 * time.Millisecond
 
-// passProbe gives a trial a connection of our own. It takes fd.
+// passProbe gives a canary a connection of our own. It takes fd.
 func (l *loop) passProbe(w *worker, fd int) error {
-	if w.state != ready || w.trial == nil {
+	if w.State != ready || w.canary == nil {
 		unix.Close(fd)
-		return control.Errorf(control.CodeFailed, "worker %d is gone", w.id)
+		return control.Errorf(control.CodeFailed, "worker %d is gone", w.ID)
 	}
-	c := l.newConn(fd, &listener{Listener: Listener{Unix: true}})
-	if err := l.sender.SendConn(w.link, c.id, 0, c.fd); err != nil {
+	c := l.newConn(fd, true)
+	if err := l.workers.sender.SendConn(w.Link, c.ID, 0, c.FD); err != nil {
 		l.drop(c)
 		return err
 	}
-	c.probe = true
-	c.state, c.worker, c.whole, c.passedAt = passed, w, l.now, l.now
+	c.Probe = true
+	c.State, c.worker, c.Whole, c.PassedAt = passed, w, l.now, l.now
 	w.conns = append(w.conns, c)
 	return nil
 }

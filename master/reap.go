@@ -1,0 +1,240 @@
+package master
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/scgid/scgid/control"
+	"github.com/scgid/scgid/master/process"
+	"github.com/scgid/scgid/worker/link"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	groupCheck = 10 * time.Millisecond // between two looks at a dead worker's group
+	groupLimit = 5 * time.Second       // how long a killed group may take
+)
+
+// reap takes the end of a worker, told by its pidfd.
+func (l *loop) reap(w *worker) {
+	l.drainLink(w) // it may have said DONE just before
+	// While the zombie is there its number is nobody else's: end what it
+	// has left behind in its groups.
+	w.proc.KillGroup()
+	exit, ok := w.proc.Reap()
+	if !ok {
+		return
+	}
+	l.unwatchLink(w)
+	l.poll.Remove(w.proc.FD)
+	l.classifyExit(w, exit)
+	l.emit(control.Event{Kind: control.EventWorkerExited, Worker: w.ID, PID: w.proc.PID, Reason: exitReason(w, exit), Served: w.Served})
+	if w.canary != nil {
+		w.canary.report(fmt.Errorf("worker %d %s", w.ID, exit))
+	}
+	l.enter(w, gone)
+	w.ReapedAt = l.now
+	l.takeBack(w)
+	l.awaitGroup(w)
+}
+
+// classifyExit counts and logs the end of w, and finds out whether it was a
+// start that failed.
+func (l *loop) classifyExit(w *worker, exit process.Exit) {
+	l.count.exit(exitKind(w, exit))
+	l.logExit(w, exit)
+	if why := failedStart(w, exit, l.now); why != "" {
+		if outside(exit) && w.canary == nil {
+			l.backoff.forgive() // not the application's doing: try again, but no slower
+		}
+		l.startFailed(w, why)
+	}
+}
+
+// exitKind is what counters call the end of w.
+func exitKind(w *worker, exit process.Exit) string {
+	switch {
+	case w.State == starting:
+		return "start failed"
+	case w.State == killed:
+		return "killed"
+	case w.State == retiring && exit.Clean():
+		return "retired"
+	case exit.Clean():
+		return "left"
+	case exit.OutOfMemory:
+		return "oom"
+	case exit.Signaled() != 0:
+		return unix.SignalName(exit.Signaled())
+	}
+	return "exited"
+}
+
+// logExit logs the end of w, unless that was told when it began.
+func (l *loop) logExit(w *worker, exit process.Exit) {
+	expected := w.going() || w.State == killed
+	switch {
+	case w.State == starting: // startFailed logs it
+	case w.Failed != "" || w.State == killed && w.Doomed == "":
+	case expected && exit.Clean():
+		l.log.Info("worker has left", "worker", w.ID, "pid", w.proc.PID, "served", w.Served)
+	default:
+		l.log.Warn("worker "+exit.String(), "worker", w.ID, "pid", w.proc.PID, "served", w.Served, "holding", len(w.conns))
+	}
+}
+
+// failedStart says why the end of w is a start that failed, "" if it is not.
+func failedStart(w *worker, exit process.Exit, now Time) string {
+	switch {
+	case w.State == starting && exit.Clean():
+		return "it " + verb(exit) + " before it was ready; a worker says READY=1, see scgid-worker(7), and CGI programs are run by scgi-cgi"
+	case w.State == starting:
+		return "it " + verb(exit) + " before it was ready"
+	case w.State != ready || w.Served > 0 || w.Failed != "" || outside(exit):
+		return ""
+	case exit.Clean() && now-w.Began > time.Second:
+		return "" // somebody told it to leave: it would have served
+	}
+	return "it " + verb(exit) + " before it had served anybody"
+}
+
+// verb reads "exited with status 1" or "was killed by SIGSEGV".
+func verb(exit process.Exit) string {
+	if exit.Signaled() != 0 {
+		return "was " + exit.String()
+	}
+	return exit.String()
+}
+
+// exitReason says in a sentence's part why w has gone.
+func exitReason(w *worker, exit process.Exit) string {
+	switch {
+	case w.Doomed != "":
+		return "killed: " + w.Doomed
+	case w.Failed != "":
+		return "could not start: " + w.Failed
+	case w.State == retiring && exit.Clean():
+		return "retired"
+	}
+	return exit.String()
+}
+
+// outside says that a signal was sent by somebody, and is no crash.
+func outside(exit process.Exit) bool {
+	signal := exit.Signaled()
+	return !exit.OutOfMemory && (signal == unix.SIGKILL || signal == unix.SIGTERM)
+}
+
+// takeBack takes from the dead worker's link what it never received. Nobody
+// else has seen these connections: they may be passed on at once.
+func (l *loop) takeBack(w *worker) {
+	for range len(w.conns) + 1 {
+		id, err := link.Recall(w.End)
+		if errors.Is(err, link.ErrEmpty) || errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			l.log.Error("cannot take back connections of a dead worker", "worker", w.ID, "err", err)
+			return
+		}
+		if c := w.find(id); c != nil {
+			w.release(c)
+			if c.Probe {
+				l.drop(c)
+				continue
+			}
+			l.count.Retried++
+			l.requeue(c)
+		}
+	}
+}
+
+// awaitGroup decides about what the dead worker has received, once nobody of its
+// group can read from it any more, and forgets the worker.
+func (l *loop) awaitGroup(w *worker) {
+	empty := w.proc.GroupEmpty() || len(w.conns) == 0 && w.proc.Group.Empty()
+	if !empty && l.now-w.ReapedAt < groupLimit {
+		l.workers.awaiting.append(&w.timer, l.now+groupCheck)
+		return
+	}
+	for len(w.conns) > 0 {
+		c := w.conns[0]
+		w.release(c)
+		if c.Probe {
+			l.drop(c)
+			continue
+		}
+		if empty && l.unread(c) {
+			// The dead worker may have made it non-blocking, for all holders.
+			unix.SetNonblock(c.FD, false)
+			l.count.Retried++
+			l.requeue(c)
+			continue
+		}
+		if replied(c) {
+			// Only its DONE is missing.
+			l.count.Served++
+			l.access(c, 0, 0)
+			l.drop(c)
+			continue
+		}
+		l.count.Lost++
+		l.emit(control.Event{Kind: control.EventLost, Worker: w.ID, Count: 1})
+		l.log.Warn("a request was lost with its worker", "worker", w.ID, "request", c.ID,
+			"method", printable(c.Method.b[:c.Method.n]), "uri", printable(c.URI.b[:c.URI.n]))
+		l.drop(c)
+	}
+	l.forget(w)
+}
+
+// unread says whether nobody has read anything of c: nothing is missing of
+// what was there when its header was looked at, and the whole header still lies
+// in front. (A beginning would not do: the next bytes might be a body that
+// looks like one.)
+func (l *loop) unread(c *conn) bool {
+	n, err := unix.IoctlGetInt(c.FD, unix.SIOCINQ)
+	if err != nil || n < c.Seen || c.Size > len(l.conns.buf) {
+		return false
+	}
+	got, errno := receive(c.FD, l.conns.buf[:c.Size], unix.MSG_PEEK)
+	return errno == 0 && got == c.Size && l.conns.hash.sum(l.conns.buf[:c.Size]) == c.Hash
+}
+
+// replied says whether the dead worker had ended its reply: it shut down the
+// sending side, which all holders of the connection share, and so even an empty
+// send(2) fails.
+func replied(c *conn) bool {
+	return unix.Sendto(c.FD, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil) == unix.EPIPE
+}
+
+// reapOrphans takes the exits of children that are not workers: orphans of
+// workers, of which we are the subreaper. Not while a start is in flight: the
+// child might be one that we have not heard of yet.
+func (l *loop) reapOrphans() {
+	l.reaper.pending = true
+	for l.reaper.inFlight == 0 {
+		pid := process.NextZombie()
+		if pid == 0 {
+			l.reaper.pending = false
+			break
+		}
+		if w := l.workers.withPID(pid); w != nil {
+			l.reap(w)
+			continue
+		}
+		l.endGroup(pid)
+		exit, ok := process.Reap(pid)
+		if !ok {
+			return
+		}
+		if !l.childEnded(pid, exit) {
+			l.count.Orphans++
+		}
+	}
+	// Each either is forgotten or goes to the end of the list.
+	for range l.workers.awaiting.len {
+		l.awaitGroup(l.workers.awaiting.first.of)
+	}
+}
