@@ -14,7 +14,7 @@ import (
 // A Time is a moment of the loop: the monotonic time since it began.
 type Time = time.Duration
 
-// A connState says who has to act on a connection next.
+// A connState says which side has to act on a connection next.
 //
 //	parked  -> waiting | passed | ending | closed
 //	waiting -> passed | ending | closed

@@ -11,9 +11,9 @@ import (
 // A headHash recognizes a header block again: by GMAC, under a key of the
 // pool. A client chooses much of a header and all of its body, and must not be
 // able to make a body that passes for the header; fast hashes with a seed
-// (XXH64, Murmur) have collisions that hold under any seed. The key is no
-// secret of this program's run alone: another program that goes on with these
-// connections gets it, see State.
+// (XXH64, Murmur) have collisions that hold under any seed. The key is
+// not a secret of this program's run alone: another program that continues with
+// these connections gets it, see State.
 type headHash struct {
 	key [16]byte
 	mac cipher.AEAD

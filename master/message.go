@@ -15,12 +15,12 @@ const (
 )
 
 // linkEvent reads what a worker says. One packet a turn: the set is level
-// triggered, and nobody shall keep us from the others.
+// triggered, and no worker must keep us from the others.
 func (l *loop) linkEvent(w *worker, events uint32) {
 	over := events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
 	if over {
-		// It has shut down its writing side. That is no death: that comes
-		// by its pidfd. But it could never say DONE again, so it has to
+		// It has shut down its writing side. That is not its end, which is
+		// told by its pidfd. But it could never say DONE again, so it has to
 		// leave with whatever it holds.
 		l.drainLink(w)
 		l.unwatchLink(w)
@@ -30,7 +30,7 @@ func (l *loop) linkEvent(w *worker, events uint32) {
 	l.receive(w, false)
 }
 
-// hear takes one packet; false means that there was none. At the end of file
+// receive takes one packet; false means that there was none. At the end of file
 // an empty packet is the end.
 func (l *loop) receive(w *worker, atEnd bool) bool {
 	packet, err := l.workers.receiver.Receive(w.Link)
@@ -50,7 +50,7 @@ func (l *loop) receive(w *worker, atEnd bool) bool {
 	return true
 }
 
-// deafTo takes an error of Receive; false means that there was no packet.
+// receiveFailed takes an error of Receive; false means that there was no packet.
 func (l *loop) receiveFailed(w *worker, err error) bool {
 	var violation *link.ParseError
 	switch {
@@ -64,7 +64,7 @@ func (l *loop) receiveFailed(w *worker, err error) bool {
 	return false
 }
 
-// hearAll takes what a worker has left behind.
+// drainLink takes what a worker has left behind.
 func (l *loop) drainLink(w *worker) {
 	for range 64 + link.MaxSlots {
 		if !w.Watched || !l.receive(w, true) {
@@ -80,7 +80,7 @@ func (l *loop) unwatchLink(w *worker) {
 	}
 }
 
-// violates kills a worker that breaks the protocol; what it holds is served by
+// protocolError kills a worker that breaks the protocol; what it holds is served by
 // others if it was not read.
 func (l *loop) protocolError(w *worker, err error) {
 	l.unwatchLink(w)
@@ -88,7 +88,7 @@ func (l *loop) protocolError(w *worker, err error) {
 	l.kill(w, err.Error())
 }
 
-// obey does what a message says. An error is a violation.
+// apply does what a message says. An error is a violation.
 func (l *loop) apply(w *worker, m link.Message) error {
 	if m.HasDone {
 		c := w.find(m.Done)
@@ -136,7 +136,7 @@ func (l *loop) fails(w *worker, why string) {
 	l.enter(w, leaving)
 }
 
-// chats bounds the messages that are not DONE.
+// rateLimit bounds the messages that are not DONE.
 func (l *loop) rateLimit(w *worker) error {
 	if l.now-w.ChatSince > chatSpan {
 		w.Chat, w.ChatSince = 0, l.now

@@ -60,7 +60,7 @@ func (m *Master) operate(ctx context.Context, kind string, run func(*operation) 
 	case <-op.done:
 		return op.result, op.err
 	case <-ctx.Done():
-		return control.Operation{}, control.Errorf(control.CodeTimeout, "the %s is still going on: %v", kind, ctx.Err())
+		return control.Operation{}, control.Errorf(control.CodeTimeout, "the %s is still running: %v", kind, ctx.Err())
 	}
 }
 

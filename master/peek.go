@@ -11,7 +11,7 @@ import (
 // shorter.
 const firstPeek = 4 << 10
 
-// judge looks at what c has sent so far, without consuming it, and sends c on
+// peekAndRoute looks at what c has sent so far, without consuming it, and sends c on
 // its way: to a worker, to our own reply, or to the parked ones.
 func (l *loop) peekAndRoute(c *conn) {
 	head, block, err := l.peek(c)
@@ -58,7 +58,7 @@ func (l *loop) peek(c *conn) (scgi.Head, []byte, error) {
 
 var errNothingSent = errors.New("closed with nothing sent")
 
-// admit takes c for a request: notes what is to be known of it and sends it
+// route takes c for a request: notes what is to be known of it and sends it
 // to a worker or to wait for one.
 func (l *loop) route(c *conn, head scgi.Head, block []byte) {
 	c.Hash = l.conns.hash.sum(block)
@@ -116,7 +116,7 @@ func (l *loop) refuseHead(c *conn, err error) {
 	}
 }
 
-// headEvent goes on with a parked connection of which the kernel had news.
+// headEvent continues with a parked connection of which the kernel had news.
 func (l *loop) headEvent(c *conn, events uint32) {
 	// No more bytes will come: what is there has to be enough.
 	over := events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0

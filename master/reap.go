@@ -121,7 +121,7 @@ func exitReason(w *worker, exit process.Exit) string {
 	return exit.String()
 }
 
-// outside says that a signal was sent by somebody, and is no crash.
+// outside says that a signal was sent by somebody, and is not a crash.
 func outside(exit process.Exit) bool {
 	signal := exit.Signaled()
 	return !exit.OutOfMemory && (signal == unix.SIGKILL || signal == unix.SIGTERM)
@@ -211,7 +211,7 @@ func replied(c *conn) bool {
 
 // reapOrphans takes the exits of children that are not workers: orphans of
 // workers, of which we are the subreaper. Not while a start is in flight: the
-// child might be one that we have not heard of yet.
+// child might be one that we do not know yet.
 func (l *loop) reapOrphans() {
 	l.reaper.pending = true
 	for l.reaper.inFlight == 0 {

@@ -48,20 +48,28 @@ func (l *loop) retireOne() {
 // missed least, nil without one: an idle one, the least recently used, or else
 // the youngest of the busy ones. A former canary comes last.
 func (l *loop) leastMissed(mayGo func(*worker) bool) *worker {
+	if w := l.leastMissedIdle(mayGo); w != nil {
+		return w
+	}
 	var best *worker
-	for n := l.workers.idle.last; n != nil; n = n.prev {
-		if w := n.of; mayGo(w) && (best == nil || best.piped && !w.piped) {
-			best = w
-		}
-	}
-	if best != nil {
-		return best
-	}
 	for _, w := range l.workers.all {
 		if w == nil || w.State != ready || w == l.gens.canary || !mayGo(w) {
 			continue
 		}
-		if best == nil || best.piped && !w.piped || best.piped == w.piped && w.ID > best.ID {
+		switch {
+		case best == nil, best.piped && !w.piped:
+			best = w
+		case best.piped == w.piped && w.ID > best.ID:
+			best = w
+		}
+	}
+	return best
+}
+
+func (l *loop) leastMissedIdle(mayGo func(*worker) bool) *worker {
+	var best *worker
+	for n := l.workers.idle.last; n != nil; n = n.prev {
+		if w := n.of; mayGo(w) && (best == nil || best.piped && !w.piped) {
 			best = w
 		}
 	}

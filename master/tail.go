@@ -50,13 +50,13 @@ func (t *tail) relay(from, to *os.File) {
 	defer close(t.done)
 	defer from.Close()
 	defer to.Close()
-	_, _ = io.Copy(io.MultiWriter(t, deaf{to}), from)
+	_, _ = io.Copy(io.MultiWriter(t, lossy{to}), from)
 }
 
-// deaf is a log that may be full or gone: that must not end the relay.
-type deaf struct{ to io.Writer }
+// lossy is a log that may be full or gone: that must not end the relay.
+type lossy struct{ to io.Writer }
 
-func (d deaf) Write(b []byte) (int, error) {
+func (d lossy) Write(b []byte) (int, error) {
 	_, _ = d.to.Write(b)
 	return len(b), nil
 }

@@ -16,7 +16,7 @@ import (
 const (
 	EnvState   = "SCGID_STATE_FD"         // the state, a sealed memfd
 	EnvOld     = "SCGID_STATE_PROGRAM_FD" // the program before, to go back to
-	EnvFailure = "SCGID_STATE_FAILURE"    // we are the program before; why the other one could not go on
+	EnvFailure = "SCGID_STATE_FAILURE"    // we are the program before; why the other one could not continue
 )
 
 // A Handover says how the process executes another program, or a newer one, in

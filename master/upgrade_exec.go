@@ -155,7 +155,7 @@ func withoutOurs(env []string) []string {
 }
 
 // FallBack executes the program before, whose file is old, with the same state:
-// this one cannot go on with it, for this reason. What came over execve(2) must
+// this one cannot continue with it, for this reason. What came over execve(2) must
 // be open still, not close-on-exec, and nothing read from it. It returns only if
 // that failed too.
 func FallBack(state, old int, reason string) error {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AnswerGood is the line by which a program says that it can go on with a
+// AnswerGood is the line by which a program says that it can continue with a
 // state. That something ends with status 0 does not say that.
 const AnswerGood = "STATE=good"
 
@@ -55,7 +55,7 @@ func (op *operation) try(to *Handover) error {
 	if err != nil {
 		return err
 	}
-	return judgeTry(to, exit, out.last(), text.last())
+	return verdict(to, exit, out.last(), text.last())
 }
 
 // currentState is taken in the loop and written down outside.
@@ -102,7 +102,7 @@ func (op *operation) awaitTry(c *child, to *Handover) (process.Exit, error) {
 	}
 }
 
-func judgeTry(to *Handover, exit process.Exit, out, text string) error {
+func verdict(to *Handover, exit process.Exit, out, text string) error {
 	said := strings.TrimSpace(text)
 	if said != "" {
 		said = ": " + said
@@ -178,7 +178,7 @@ func Answer(out io.Writer, app func(*State) error) error {
 		err = app(st)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot go on with the state of version %s: %w", st.Version, err)
+		return fmt.Errorf("cannot continue with the state of version %s: %w", st.Version, err)
 	}
 	_, err = fmt.Fprintln(out, AnswerGood)
 	return err
