@@ -109,6 +109,7 @@ func (l *loop) killByID(id uint64) error {
 	if w.State == killed {
 		return control.Errorf(control.CodeState, "cannot kill worker %d: it is killed already", id)
 	}
+	w.Ordered = true
 	l.kill(w, "as asked")
 	return nil
 }

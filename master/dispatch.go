@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/worker/link"
 	"golang.org/x/sys/unix"
 )
@@ -20,10 +21,6 @@ const (
 	// patience is how long a client is taken to be there without a look: the
 	// look is a system call for each request of a busy pool.
 	patience = 20 * time.Millisecond
-
-	// failFastAfter is how long an application that fails to start is given
-	// before requests are refused that find the queue full.
-	failFastAfter = 5 * time.Second
 )
 
 // hand gives a whole request to a worker, or lets it wait for one.
@@ -39,30 +36,18 @@ func (l *loop) hand(c *conn) {
 	l.conns.waiting.append(&c.place, c.Whole+l.set().QueueTimeout)
 }
 
-// crashLooping says that the application has not started for a while now, and
-// that enough requests wait for it already. More are refused at once instead of
-// being left to fill the backlog.
-func (l *loop) crashLooping() bool { return l.failFastIn() == 0 }
-
-// failFastIn is how long it still is until that, negative if it will not come
-// by time alone.
-func (l *loop) failFastIn() time.Duration {
-	if l.backoff.Failures < 3 || l.workers.in[ready] > 0 || l.conns.waiting.len < l.queueMax() {
-		return -1
-	}
-	return max(l.backoff.LastReady+failFastAfter-l.now, 0)
-}
-
-// failFastDue is the moment of failFastIn, if it is still to come; else 0.
-func (l *loop) failFastDue() Time {
-	if d := l.failFastIn(); d > 0 {
-		return l.now + d
-	}
-	return 0
+// crashLooping says that several starts in a row have failed, and that no worker
+// is there that could serve or is on its way. Requests are refused at once then:
+// nobody should hang for an application that does not start.
+func (l *loop) crashLooping() bool {
+	return l.backoff.Failures >= failFastAfter && l.workers.in[ready]+l.workers.in[starting] == 0
 }
 
 // feed passes on what waits, as far as workers have places.
 func (l *loop) feed() {
+	for l.crashLooping() && l.conns.waiting.first != nil {
+		l.refuse(l.conns.waiting.first.of, notStarted)
+	}
 	for l.conns.waiting.first != nil && l.alarms[passDue] == 0 && (l.workers.idle.len > 0 || l.workers.partial.len > 0) {
 		c := l.conns.waiting.first.of
 		if l.now-c.Accepted > patience && departed(c) {
@@ -155,12 +140,20 @@ func (l *loop) finish(c *conn, code int, bytes int64) {
 	}
 	l.count.Service.Add(l.now - c.PassedAt)
 	l.count.Served++
-	if w.Served == 1 {
-		l.backoff.served()
-	}
+	l.serves(w)
 	l.access(c, code, bytes)
 	l.drop(c)
 	l.relist(w)
+}
+
+// serves notes that w has served a connection: what has failed before is made
+// good.
+func (l *loop) serves(w *worker) {
+	w.of.Serves = true
+	if n := l.backoff.served(); n > 0 {
+		l.log.Info("the application starts again", "worker", w.ID, "failures", n)
+		l.emit(control.Event{Kind: control.EventStartRecovered, Worker: w.ID, Count: uint64(n)})
+	}
 }
 
 // confirmDue is when to look after the connection that was passed first and may

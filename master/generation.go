@@ -26,6 +26,8 @@ type generationFacts struct {
 	// Before, each attempt follows it again, so that a mended release is found.
 	Proven bool
 	Dir    raw
+
+	Serves bool // one of its workers has served a connection
 }
 
 // place puts a command where the generation runs: in its directory, and with

@@ -7,9 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What somebody kills from outside would have served; what the kernel kills
-// for its hunger would not, and the next one will be as hungry.
-func TestWorkerOutOfMemoryIsAFailedStartAndNobodysSignal(t *testing.T) {
+func TestWorkerOutOfMemoryIsAFailedStartAndSaysSo(t *testing.T) {
 	killed := process.Exit{Status: 9}
 	hungry := process.Exit{Status: killed.Status, OutOfMemory: true, MemoryMax: 32 << 20}
 	if killed.Signaled() != unix.SIGKILL {
@@ -22,10 +20,10 @@ func TestWorkerOutOfMemoryIsAFailedStartAndNobodysSignal(t *testing.T) {
 		reason   string
 		failures int
 	}{
-		{killed, ready, 0, "SIGKILL", 0},
+		{killed, ready, 0, "SIGKILL", 1},
 		{hungry, ready, 0, "oom", 1},
 		{hungry, ready, 1, "oom", 0},
-		{hungry, retiring, 0, "oom", 0},
+		{hungry, retiring, 0, "oom", 0}, // it was told to go
 		{hungry, starting, 0, "start failed", 1},
 	} {
 		r := begin(t, "plain", fixed(1))
@@ -34,6 +32,7 @@ func TestWorkerOutOfMemoryIsAFailedStartAndNobodysSignal(t *testing.T) {
 			w := l.workers.add(l.gens.current, l.now)
 			l.enter(w, starting)
 			if c.state != starting {
+				w.Ordered = c.state == retiring
 				l.enter(w, c.state)
 			}
 			w.Served = c.served

@@ -25,10 +25,14 @@ type statusKey struct {
 }
 
 func (l *loop) statusKey() statusKey {
-	return statusKey{
+	k := statusKey{
 		busy: l.busy(), max: l.limits.Now.MaxWorkers, waiting: l.conns.waiting.len,
-		failures: l.backoff.Failures, served: l.count.Served, stage: l.stage,
+		served: l.count.Served, stage: l.stage,
 	}
+	if l.failing() {
+		k.failures = l.backoff.Failures
+	}
+	return k
 }
 
 // line is what systemctl status shows.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/scgid/scgid/control"
@@ -29,6 +30,7 @@ func (l *loop) reap(w *worker) {
 	}
 	l.unwatchLink(w)
 	l.poll.Remove(w.proc.FD)
+	l.takeBack(w)
 	l.classifyExit(w, exit)
 	l.emit(control.Event{Kind: control.EventWorkerExited, Worker: w.ID, PID: w.proc.PID, Reason: exitReason(w, exit), Served: w.Served})
 	if w.canary != nil {
@@ -36,21 +38,34 @@ func (l *loop) reap(w *worker) {
 	}
 	l.enter(w, gone)
 	w.ReapedAt = l.now
-	l.takeBack(w)
 	l.awaitGroup(w)
 }
 
 // classifyExit counts and logs the end of w, and finds out whether it was a
-// start that failed.
+// start that failed. What w never received has been taken back.
 func (l *loop) classifyExit(w *worker, exit process.Exit) {
 	l.count.exit(exitKind(w, exit))
 	l.logExit(w, exit)
-	if why := failedStart(w, exit, l.now); why != "" {
-		if outside(exit) && w.canary == nil {
-			l.backoff.forgive() // not the application's doing: try again, but no slower
-		}
-		l.startFailed(w, why)
+	l.endsUnserved(w, failedStart(w, exit))
+}
+
+// endsUnserved takes a worker that has ended, or can do nothing any more: that
+// is a start that failed, unless it has served a connection or was told to go.
+// If it died of its first request, and the application has served others, it
+// was that request and not the start.
+func (l *loop) endsUnserved(w *worker, why string) {
+	if w.Served > 0 || w.Ordered || w.StartFailed || l.stage != serving {
+		return
 	}
+	if slices.ContainsFunc(w.conns, replied) {
+		l.serves(w) // only its DONE is missing
+		return
+	}
+	w.StartFailed = true
+	if len(w.conns) > 0 && w.of.Serves && l.backoff.crashed() {
+		return
+	}
+	l.startFailed(w, why)
 }
 
 // exitKind is what counters call the end of w.
@@ -75,27 +90,33 @@ func exitKind(w *worker, exit process.Exit) string {
 // logExit logs the end of w, unless that was told when it began.
 func (l *loop) logExit(w *worker, exit process.Exit) {
 	expected := w.going() || w.State == killed
-	switch {
+	about := []any{"worker", w.ID, "pid", w.proc.PID, "served", w.Served}
+	switch c := w.oldest(); {
 	case w.State == starting: // startFailed logs it
 	case w.Failed != "" || w.State == killed && w.Doomed == "":
 	case expected && exit.Clean():
-		l.log.Info("worker has left", "worker", w.ID, "pid", w.proc.PID, "served", w.Served)
+		l.log.Info("worker has left", about...)
+	case c != nil:
+		at := " at request "
+		if w.Served == 0 {
+			at = " at its first request, "
+		}
+		what := printable(c.Method.bytes()) + " " + printable(c.URI.bytes())
+		l.log.Warn("worker "+exit.String()+at+what, append(about, "holding", len(w.conns), "request", c.ID)...)
 	default:
-		l.log.Warn("worker "+exit.String(), "worker", w.ID, "pid", w.proc.PID, "served", w.Served, "holding", len(w.conns))
+		l.log.Warn("worker "+exit.String(), append(about, "holding", len(w.conns))...)
 	}
 }
 
-// failedStart says why the end of w is a start that failed, "" if it is not.
-func failedStart(w *worker, exit process.Exit, now Time) string {
+// failedStart says why the end of w is a start that failed.
+func failedStart(w *worker, exit process.Exit) string {
 	switch {
 	case w.State == starting && exit.Clean():
 		return "it " + verb(exit) + " before it was ready; a worker says READY=1, see scgid-worker(7), and CGI programs are run by scgi-cgi"
 	case w.State == starting:
 		return "it " + verb(exit) + " before it was ready"
-	case w.State != ready || w.Served > 0 || w.Failed != "" || outside(exit):
-		return ""
-	case exit.Clean() && now-w.Began > time.Second:
-		return "" // somebody told it to leave: it would have served
+	case len(w.conns) > 0:
+		return "it " + verb(exit) + " at its first request"
 	}
 	return "it " + verb(exit) + " before it had served anybody"
 }
@@ -119,12 +140,6 @@ func exitReason(w *worker, exit process.Exit) string {
 		return "retired"
 	}
 	return exit.String()
-}
-
-// outside says that a signal was sent by somebody, and is not a crash.
-func outside(exit process.Exit) bool {
-	signal := exit.Signaled()
-	return !exit.OutOfMemory && (signal == unix.SIGKILL || signal == unix.SIGTERM)
 }
 
 // takeBack takes from the dead worker's link what it never received. Nobody

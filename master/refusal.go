@@ -5,7 +5,7 @@ type refusal int
 
 const (
 	tooLate    refusal = iota // no worker was free within QueueTimeout
-	notStarted                // the application does not start, and enough wait for it
+	notStarted                // the application does not start
 	stopping                  // the master stops, and would not wait
 	refusals                  // how many reasons there are
 )
@@ -17,6 +17,9 @@ var refusalNames = [refusals]string{"timeout", "failing", "stopping"}
 func (l *loop) refuse(c *conn, why refusal) {
 	l.count.Refused++
 	l.count.Refusals[why]++
+	if why == notStarted {
+		l.backoff.Wanted = true // a reason to try another start
+	}
 	l.answer(c, 503)
 }
 

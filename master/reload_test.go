@@ -365,7 +365,7 @@ func TestWorkersThatFailDuringTheRollBringTheOldOnesBack(t *testing.T) {
 func TestReloadOfAnApplicationThatDoesNotStartSwitchesAtOnce(t *testing.T) {
 	checkFDs(t)
 	r, a := beginAgain(t, "exit", four)
-	r.failuresAre(3)
+	r.failuresAre(failFastAfter - 1) // from the next on it would be refused
 	waits := r.send("/generation")
 	a.say("plain", four)
 	r.reload()
@@ -507,6 +507,7 @@ func TestABrokenApplicationIsFoundMendedWhenItsReleaseIsSwitched(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
+	r.loopUntil("the switch is seen", func(l *loop) bool { return l.backoff.Failures == 0 })
 	if got := r.get("/directory"); got != filepath.Join(dir, "r2") {
 		t.Errorf("answered in %s", got)
 	}

@@ -10,10 +10,11 @@ import (
 // generation, within the bounds of ReloadSurge= and ReloadUnavailable=; the
 // policy says when, see package pool.
 type roll struct {
-	floor  int // workers that there were
-	total  int // to be replaced
-	left   int // as last told
-	result chan error
+	floor    int // workers that there were
+	total    int // to be replaced
+	left     int // as last told
+	failures int // of starts in a row
+	result   chan error
 }
 
 // rollGivesUp is how many starts in a row may fail during a roll before the
@@ -70,7 +71,11 @@ func (l *loop) endRoll(err error) {
 // rollFails takes a start that failed during a roll: after some, what was
 // before serves again.
 func (l *loop) rollFails(why string) {
-	if l.gens.roll == nil || l.backoff.Failures < rollGivesUp || l.gens.previous == nil || !l.gens.previous.Proven {
+	r := l.gens.roll
+	if r == nil {
+		return
+	}
+	if r.failures++; r.failures < rollGivesUp || l.gens.previous == nil || !l.gens.previous.Proven {
 		return
 	}
 	l.log.Error("giving up the new generation: its workers do not start any more", "generation", l.gens.current.Number, "back_to", l.gens.previous.Number)

@@ -92,6 +92,9 @@ func (l *loop) view() pool.View {
 		RetryAt:  l.backoff.RetryAt,
 		Ramp:     l.backoff.Ramp,
 	}
+	if l.backoff.Wanted {
+		v.Waiting++ // somebody would, were there a worker
+	}
 	if l.workers.idle.last != nil {
 		v.OldestIdle = l.workers.idle.last.at
 	}

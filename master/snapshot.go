@@ -41,7 +41,7 @@ func (l *loop) status() control.Status {
 	if l.alerts.SaturatedSince > 0 {
 		s.Saturated = (l.now - l.alerts.SaturatedSince).Seconds()
 	}
-	if l.backoff.Failures > 0 && l.backoff.RetryAt > l.now {
+	if l.failing() && l.backoff.RetryAt > l.now {
 		s.Starts.NextTryIn = (l.backoff.RetryAt - l.now).Seconds()
 	}
 	return s
@@ -54,13 +54,16 @@ func (l *loop) state() string {
 		return control.Draining
 	case l.intake.Paused:
 		return control.Paused
-	case l.backoff.Failures > 0 && l.workers.in[ready] == 0:
+	case l.failing():
 		return control.Failing
 	case l.workers.in[ready] == 0 && l.backoff.LastReady == 0 && l.limits.Now.MinWorkers > 0:
 		return control.Starting
 	}
 	return control.Running
 }
+
+// failing says that starts have failed, and that nobody is ready.
+func (l *loop) failing() bool { return l.backoff.Failures > 0 && l.workers.in[ready] == 0 }
 
 // workerList is every worker that is not gone.
 func (l *loop) workerList() []control.Worker {

@@ -21,7 +21,10 @@ const ownStreams = 512
 
 // start begins to start a worker. A goroutine waits for fork and exec and
 // posts what came of it.
-func (l *loop) start() { l.startOf(l.gens.current, nil) }
+func (l *loop) start() {
+	l.backoff.Wanted = false
+	l.startOf(l.gens.current, nil)
+}
 
 // startOf starts a worker of g; t is nil unless it is its canary.
 func (l *loop) startOf(g *generation, t *canary) *worker {
@@ -177,12 +180,8 @@ func (l *loop) becomeReady(w *worker, m link.Message) {
 		l.discard(w)
 		return
 	}
-	if l.backoff.Failures > 0 && w.canary == nil {
-		l.log.Info("the application starts again", "worker", w.ID, "failures", l.backoff.Failures)
-		l.emit(control.Event{Kind: control.EventStartRecovered, Worker: w.ID, Count: uint64(l.backoff.Failures)})
-	}
-	if w.canary == nil {
-		l.backoff.ready()
+	if l.gens.roll != nil {
+		l.gens.roll.failures = 0
 	}
 	l.enter(w, ready)
 	l.checkGroup(w)
@@ -195,20 +194,20 @@ func (l *loop) becomeReady(w *worker, m link.Message) {
 	}
 }
 
-// startFailed counts a start that failed, or a worker that crashed before it
-// had served anybody, and puts off the next.
+// startFailed counts a start that failed and puts off the next: the worker could
+// not be started, or it ended, broke the protocol or closed its link before it
+// had served anybody, without being told to.
 func (l *loop) startFailed(w *worker, why string) {
+	w.StartFailed = true
+	l.count.StartsFailed++
 	if w.canary != nil {
-		l.count.StartsFailed++
 		l.log.Error("worker could not start: "+why, "worker", w.ID, "pid", w.proc.PID, "generation", w.of.Number)
 		w.canary.report(errors.New("worker " + strconv.FormatUint(w.ID, 10) + " could not start: " + why))
 		return
 	}
 	if w.of != l.gens.current {
-		l.count.StartsFailed++ // of a generation that is given up
-		return
+		return // of a generation that is given up
 	}
-	l.count.StartsFailed++
 	pause := l.backoff.failed(why, l.now)
 	l.emit(control.Event{Kind: control.EventStartFailing, Worker: w.ID, PID: w.proc.PID, Reason: why, Count: uint64(l.backoff.Failures)})
 	l.log.Error("worker could not start: "+why, "worker", w.ID, "pid", w.proc.PID, "failures", l.backoff.Failures, "next_try_in", pause)

@@ -1,15 +1,18 @@
 package master
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/scgid/scgid/control"
+	"github.com/scgid/scgid/master/process"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,19 +30,15 @@ func TestTheServiceIsUpWhileTheApplicationDoesNotStart(t *testing.T) {
 				t.Error("READY=1 is said before a start has failed")
 			}
 			one, two := r.send("/"), r.send("/")
-			r.until("they wait", waitingIs(2))
-			r.failuresAre(4)
-			r.skip(failFastAfter)
+			r.failuresAre(failFastAfter)
+			r.want(one, "503 Service Unavailable")
+			r.want(two, "503 Service Unavailable")
 			if got := r.now().State; got != control.Failing {
 				t.Errorf("state %q", got)
 			}
-			// The queue is full: more are refused at once.
-			for range 5 {
+			for range 5 { // at once, without a queue
 				r.want(r.send("/"), "503 Service Unavailable")
 			}
-			r.skip(r.loop.set().QueueTimeout)
-			r.want(one, "503 Service Unavailable")
-			r.want(two, "503 Service Unavailable")
 			if c := r.counters(); c.Refused != 7 || c.Lost != 0 {
 				t.Errorf("%+v", c)
 			}
@@ -50,23 +49,24 @@ func TestTheServiceIsUpWhileTheApplicationDoesNotStart(t *testing.T) {
 	}
 }
 
-// Nothing happens at that moment but the moment itself: the queue has been full,
-// and what knocks lies in the backlog and is heard no more.
-func TestItIsHopelessFromAMomentOnThatTheLoopKnows(t *testing.T) {
+// Without MinWorkers= only a request is a reason to start a worker: one that is
+// refused is reason enough to try again when the pause is over.
+func TestARefusedRequestIsAReasonToTryAgain(t *testing.T) {
 	checkFDs(t)
-	r := begin(t, "exit", func(s *Settings) { oneWorker(s); s.QueueMax = 1; s.QueueTimeout = time.Hour })
+	r := begin(t, "exit", noWorkers)
 	waits := r.send("/")
-	r.until("waits", waitingIs(1))
-	r.failuresAre(3)
-	r.inLoop(func(l *loop) {
-		l.backoff.RetryAt, l.alarms[decideDue] = l.now+time.Hour, 0
-		soon := l.backoff.LastReady + failFastAfter - 300*time.Millisecond
-		l.host.began = l.host.began.Add(l.now - soon)
-		l.now = soon
-	})
-	r.want(r.send("/"), "503 Service Unavailable")
-	r.skip(time.Hour)
+	r.failuresAre(failFastAfter)
 	r.want(waits, "503 Service Unavailable")
+	r.skip(time.Minute)
+	r.until("tried for the one that was refused", func(s control.Status, c Counters) bool { return c.StartsFailed == failFastAfter+1 && s.Workers.Total == 0 })
+	before := r.counters().Starts
+	r.skip(time.Minute)
+	r.counters() // a turn of the loop
+	if got := r.counters().Starts; got != before {
+		t.Errorf("%d starts without a request", got-before)
+	}
+	r.want(r.send("/"), "503 Service Unavailable")
+	r.until("tried", func(_ control.Status, c Counters) bool { return c.StartsFailed == before+1 })
 }
 
 // failuresAre lets the back-off pass until so many starts have failed.
@@ -108,17 +108,14 @@ func TestNoStartIsTriedBeforeThePauseIsOver(t *testing.T) {
 		}
 	})
 	before := r.counters().Starts
-	c := r.send("/") // is no reason either
-	r.until("waits", waitingIs(1))
+	r.want(r.send("/"), "503 Service Unavailable") // is not a reason either
 	r.skip(12 * time.Second)
-	r.until("waits", waitingIs(1))
+	r.counters() // a turn of the loop
 	if got := r.counters().Starts; got != before {
 		t.Errorf("%d starts in the pause", got-before)
 	}
 	r.skip(time.Second)
 	r.until("tried", func(_ control.Status, c Counters) bool { return c.Starts == before+1 })
-	r.skip(r.loop.set().QueueTimeout)
-	r.want(c, "503 Service Unavailable")
 }
 
 func TestARepairedApplicationServesWithoutAnyStep(t *testing.T) {
@@ -130,7 +127,7 @@ func TestARepairedApplicationServesWithoutAnyStep(t *testing.T) {
 	set.QueueMax = 1
 	r.start(set, listeners...)
 	c := r.send("/")
-	r.failuresAre(3)
+	r.failuresAre(failFastAfter - 1)
 	if err := os.Remove(broken); err != nil {
 		t.Fatal(err)
 	}
@@ -195,29 +192,183 @@ func TestAFailedStartAfterServiceIsTheFirst(t *testing.T) {
 	})
 }
 
-// Somebody kills workers that are starting: that says nothing of the
-// application, whether it has failed before or not.
-func TestStartsKilledFromOutsideAreNotPutOffLonger(t *testing.T) {
-	for _, before := range []int{0, 4} {
-		for _, signal := range []unix.Signal{unix.SIGKILL, unix.SIGTERM} {
-			t.Run(fmt.Sprint(before, " ", signal), func(t *testing.T) {
-				checkFDs(t)
-				r := begin(t, "deadly", func(s *Settings) { oneWorker(s); s.StartTimeout = time.Hour })
-				// As after a worker that was ready, and served nobody.
-				r.inLoop(func(l *loop) { l.backoff.FailuresBefore = before })
-				for failed := range uint64(3) {
-					var starting []peer
-					r.until("starting", func(control.Status, Counters) bool { starting = r.workers(); return len(starting) == 1 })
-					r.signal(starting[0], signal)
-					r.until("it counts", func(_ control.Status, c Counters) bool { return c.StartsFailed == failed+1 })
-					r.inLoop(func(l *loop) {
-						if want := max(before, 1); l.backoff.Failures != want {
-							t.Errorf("failure %d in a row, want %d", l.backoff.Failures, want)
-						}
-						l.backoff.RetryAt = l.now
-					})
+// Whatever ends a worker before it has served a connection, and in whatever
+// phase, is a start that failed, unless the master ordered it. It is counted
+// once, and nothing but a served connection makes good for it.
+func TestEveryEndBeforeTheFirstServedConnectionIsAFailedStart(t *testing.T) {
+	// What the table does to a worker, in the loop; the exit comes after it.
+	exit0, exit1 := process.Exit{}, process.Exit{Status: 1 << 8}
+	signal := func(s unix.Signal) process.Exit { return process.Exit{Status: syscall.WaitStatus(s)} }
+	ways := []struct {
+		name    string
+		do      func(*loop, *worker)
+		exit    process.Exit
+		ordered bool
+	}{
+		{"exits with 0", nil, exit0, false},
+		{"exits with 1", nil, exit1, false},
+		{"SIGSEGV", nil, signal(unix.SIGSEGV), false},
+		{"SIGKILL to itself", nil, signal(unix.SIGKILL), false},
+		{"SIGTERM to itself", nil, signal(unix.SIGTERM), false},
+		{"out of memory", nil, process.Exit{Status: syscall.WaitStatus(unix.SIGKILL), OutOfMemory: true}, false},
+		{"breaks the protocol", func(l *loop, w *worker) { l.protocolError(w, errors.New("x")) }, signal(unix.SIGKILL), false},
+		{"closes its link", (*loop).leaves, exit0, false},
+		{"closes its link, then crashes", (*loop).leaves, signal(unix.SIGABRT), false},
+		{"says FAILED", func(l *loop, w *worker) { l.fails(w, "no module") }, exit1, false},
+		{"is not needed", (*loop).discard, signal(unix.SIGKILL), true},
+		{"is retired", (*loop).retire, exit0, true},
+		{"is retired and crashes", (*loop).retire, signal(unix.SIGSEGV), true},
+		{"is killed by an operator", func(l *loop, w *worker) { _ = l.killByID(w.ID) }, signal(unix.SIGKILL), true},
+	}
+	phases := []struct {
+		name   string
+		to     workerState
+		served uint64
+		holds  bool
+		works  bool // the application has served others
+		fails  bool // an end that was not ordered is a failed start
+	}{
+		{"while it starts", starting, 0, false, false, true},
+		{"ready", ready, 0, false, false, true},
+		{"ready, in an application that works", ready, 0, false, true, true},
+		{"at its first request", ready, 0, true, false, true},
+		{"at its first request, in an application that works", ready, 0, true, true, false},
+		{"after it has served", ready, 1, false, true, false},
+		{"at its second request", ready, 1, true, true, false},
+	}
+	r := begin(t, "plain", fixed(1))
+	r.idle(1)
+	for _, phase := range phases {
+		for _, way := range ways {
+			if way.name == "says FAILED" && phase.to != starting {
+				continue // of no meaning then
+			}
+			r.inLoop(func(l *loop) {
+				l.backoff.reset()
+				l.gens.current.Serves = phase.works
+				before := l.count.StartsFailed
+				w := r.fakeWorker(l, phase.to, phase.served, phase.holds)
+				if way.do != nil {
+					way.do(l, w)
 				}
+				l.classifyExit(w, way.exit)
+				want := phase.fails && !way.ordered
+				if got := l.backoff.Failures; (got == 1) != want || got > 1 || l.count.StartsFailed-before != uint64(got) {
+					t.Errorf("%s, %s: %d failures (%d counted), want one: %v", way.name, phase.name, got, l.count.StartsFailed-before, want)
+				}
+				for len(w.conns) > 0 {
+					c := w.conns[0]
+					w.release(c)
+					l.drop(c)
+				}
+				l.forget(w)
+				l.backoff.reset()
 			})
 		}
+	}
+}
+
+// fakeWorker is a worker without a process, in this state. Its connection, if it
+// holds one, is nobody's.
+func (r *rig) fakeWorker(l *loop, s workerState, served uint64, holds bool) *worker {
+	w := l.workers.add(l.gens.current, l.now)
+	var link [2]int
+	link, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	w.Link, w.End, w.Slots, w.Served = link[0], link[1], 1, served
+	l.enter(w, starting)
+	if s != starting {
+		l.enter(w, s)
+	}
+	if holds {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		r.t.Cleanup(func() { unix.Close(pair[1]) })
+		c := l.newConn(pair[0], true)
+		c.State, c.worker = passed, w
+		w.conns = append(w.conns, c)
+		l.relist(w)
+	}
+	return w
+}
+
+// The same with real processes, of which each ends as soon as it can: every
+// start is counted, so that they become rare, and requests are refused at once.
+func TestWorkersThatNeverServeAreStartedEverMoreRarely(t *testing.T) {
+	for _, mode := range []string{"exitready", "killready", "leaveready", "endatconn", "shutlink"} {
+		t.Run(mode, func(t *testing.T) {
+			checkFDs(t)
+			r := begin(t, mode, oneWorker)
+			if mode == "endatconn" {
+				for range 2 * failFastAfter { // each is the end of a worker, or refused
+					c := r.send("/")
+					r.until("answered or closed", func(s control.Status, _ Counters) bool { return s.Requests.Active == 0 && s.Queue.Waiting == 0 })
+					c.Close()
+				}
+			}
+			r.failuresAre(failFastAfter)
+			r.loopUntil("nobody is ready", func(l *loop) bool { return l.workers.in[ready] == 0 && l.crashLooping() })
+			r.want(r.send("/"), "503 Service Unavailable")
+			if got := r.now().State; got != control.Failing {
+				t.Errorf("state %q", got)
+			}
+			c := r.counters()
+			if missed := c.Starts - c.StartsFailed; missed > 1 {
+				t.Errorf("%d of %d starts are not counted as failed", missed, c.Starts)
+			}
+		})
+	}
+}
+
+// A request that kills its worker, again and again, is not the application's
+// start: another worker comes at once. That has an end when nothing is served in
+// between.
+func TestOneRequestThatKillsItsWorkerIsNotAFailedStart(t *testing.T) {
+	checkFDs(t)
+	r := begin(t, "plain", oneWorker)
+	r.get("/")
+	for i := range freeCrashes {
+		c := r.send("/die/" + fmt.Sprint(i))
+		if status, _, _ := answer(c); status != "" {
+			t.Errorf("it is answered with %q", status)
+		}
+		c.Close()
+	}
+	r.get("/") // at once
+	if c := r.counters(); c.StartsFailed != 0 || c.Lost != freeCrashes {
+		t.Errorf("%+v", c)
+	}
+	r.logs("killed by SIGKILL at its first request, GET /die/1")
+	for range freeCrashes + 2 { // the first ends the worker that has just served
+		c := r.send("/die")
+		answer(c)
+		c.Close()
+	}
+	r.loopUntil("it is put off in the end", func(l *loop) bool { return l.backoff.Failures > 0 })
+	r.failuresAre(1)
+	r.loopUntil("tried again", func(l *loop) bool { return l.workers.in[ready] == 1 })
+	r.get("/")
+	r.loopUntil("made good", func(l *loop) bool { return l.backoff.Failures == 0 })
+}
+
+// A pool may be quiet for days: failures that far apart are not a row.
+func TestFailuresFarApartAreNotARow(t *testing.T) {
+	var b backoff
+	for i := range 3 {
+		b.failed("x", Time(i)*time.Second+1)
+	}
+	if b.Failures != 3 {
+		t.Errorf("%d failures in a row", b.Failures)
+	}
+	if pause := b.failed("x", 10*rowEnds); b.Failures != 1 || pause != 100*time.Millisecond {
+		t.Errorf("%d failures in a row, pause %v", b.Failures, pause)
+	}
+	b.failed("x", 10*rowEnds+1)
+	if n := b.served(); n != 2 || b.Failures != 0 {
+		t.Errorf("served made good for %d, left %d", n, b.Failures)
 	}
 }

@@ -60,6 +60,7 @@ func (l *loop) harden() {
 		l.alarms[stageDue] = 0
 		for _, w := range l.workers.all {
 			if w != nil {
+				w.Ordered = true
 				l.kill(w, "the master stops")
 			}
 		}

@@ -64,8 +64,7 @@ var heads = [...]struct {
 	{func(l *loop) Time { return l.workers.terms.next() }, (*loop).termLate},
 	{func(l *loop) Time { return l.workers.awaiting.next() }, (*loop).lookAtGroup},
 	{(*loop).statusDue, (*loop).sayStatus},
-	{(*loop).refusedDue, nil},  // watchState does it in every turn
-	{(*loop).failFastDue, nil}, // then there is room, for refusals
+	{(*loop).refusedDue, nil}, // watchState does it in every turn
 }
 
 // timeout says how long the loop may wait; negative is without limit.

@@ -81,6 +81,9 @@ type workerFacts struct {
 	LeftAt   Time // when it stopped taking connections
 	ReapedAt Time
 
+	Ordered     bool // it was told to leave, or was ended because nobody wants it any more
+	StartFailed bool // it was counted as a start that failed
+
 	Doomed string // it is to be killed as soon as it is started, and why
 	Failed string // what it said with FAILED=
 	Status string // what it said with STATUS=
@@ -274,9 +277,11 @@ func (w *worker) release(c *conn) {
 // leaves notes that w takes no more connections, by its own will. It finishes
 // what it holds.
 func (l *loop) leaves(w *worker) {
-	if w.State == ready {
-		l.enter(w, leaving)
+	if w.State != ready {
+		return
 	}
+	l.enter(w, leaving)
+	l.endsUnserved(w, "it closed its link before it had served anybody")
 }
 
 // going says that w is to leave when it holds nothing any more. From then on
@@ -286,6 +291,7 @@ func (w *worker) going() bool { return w.State == leaving || w.State == retiring
 // retire tells w to finish what it holds and to leave. Of its own accord the
 // loop only retires idle workers.
 func (l *loop) retire(w *worker) {
+	w.Ordered = true
 	l.enter(w, retiring)
 	unix.Shutdown(w.Link, unix.SHUT_WR)
 	l.emit(control.Event{Kind: control.EventWorkerRetired, Worker: w.ID, PID: w.proc.PID, Served: w.Served})
@@ -300,11 +306,13 @@ func (l *loop) kill(w *worker, why string) {
 	l.count.Killed++
 	w.Doomed = why
 	l.end(w)
+	l.endsUnserved(w, why)
 }
 
 // discard ends a worker that has never served anybody and is not needed.
 func (l *loop) discard(w *worker) {
 	l.log.Debug("a worker is not needed any more", "worker", w.ID)
+	w.Ordered = true
 	l.end(w)
 }
 

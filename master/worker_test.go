@@ -122,6 +122,20 @@ func odd(end *link.End, kind, arg string) {
 		p, _ := end.Receive()
 		respond(end, p)
 		end.Done(p.ID, 200, 0)
+	case "killready":
+		end.Ready(1, "")
+		unix.Kill(os.Getpid(), unix.SIGKILL)
+	case "leaveready":
+		end.Ready(1, "")
+		os.Exit(0)
+	case "endatconn":
+		end.Ready(1, "")
+		end.Receive()
+		os.Exit(0)
+	case "shutlink": // and lives on
+		end.Ready(1, "")
+		unix.Shutdown(process.LinkFD, unix.SHUT_RDWR)
+		time.Sleep(time.Hour)
 	case "once": // exits with an error after the first connection
 		end.Ready(1, "")
 		p, _ := end.Receive()
