@@ -126,7 +126,7 @@ func TestLimitsSetAtRunTimeOutliveACrashButNoRestart(t *testing.T) {
 	p.m.run(t, "systemctl", "daemon-reexec")
 	p.killMaster(func() {})
 	if s := p.status(); !s.Scaled || s.Limits.Max != 3 {
-		t.Errorf("after a crash of the second and systemd executed anew: %+v", s)
+		t.Errorf("after a crash of the second and systemd executed again: %+v", s)
 	}
 	p.m.run(t, "systemctl", "restart", p.service())
 	if s := p.status(); s.Scaled || s.Limits.Max != 2 {

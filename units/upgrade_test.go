@@ -14,7 +14,7 @@ import (
 const sbin = "/usr/sbin/scgid"
 
 // upgradeTo puts a program where the server's is, as a package does: the old
-// file goes on living only in those that run it.
+// file continues to exist only in those that run it.
 func (m *machine) upgradeTo(t *testing.T, text []byte) {
 	t.Helper()
 	path := m.path(sbin)
@@ -121,7 +121,7 @@ func TestUpgradeToABadProgramLeavesTheOldOneServing(t *testing.T) {
 	}{
 		{"exits with 1", []byte("#!/bin/sh\necho this is no scgid >&2\nexit 1\n"), "this is no scgid"},
 		{"cannot decode the state", builtAs(t, "-ldflags", "-X github.com/scgid/scgid/master.stateFormat=other"), "format"},
-		{"fails after execve", builtAs(t, "-tags", "scgid_broken"), "could not go on"},
+		{"fails after execve", builtAs(t, "-tags", "scgid_broken"), "could not continue"},
 		{"is no program", []byte("\x7fELF"), "exec format error"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -31,7 +31,7 @@ func openControl(p *pool, m *master.Master) func() {
 	return func() { closeBus(); closeSocket() }
 }
 
-// openBus shows the pool on D-Bus. That there is no bus is normal.
+// openBus shows the pool on D-Bus. A machine without a bus is normal.
 func openBus(conf *config.Config, m *master.Master, access control.Access, adhoc bool, log logger) func() {
 	address := conf.Control.Bus
 	if address == "auto" {
@@ -64,8 +64,8 @@ func openBus(conf *config.Config, m *master.Master, access control.Access, adhoc
 	return func() { cancel(); <-done }
 }
 
-// notOnBus writes why there is no bus. A refused name is mostly one of a group
-// that was made after the bus had read its rules.
+// notOnBus logs why the pool is not on the bus. A name is mostly refused because
+// its group was made after the bus had read its rules.
 func notOnBus(log logger, err error) {
 	if bus.Refused(err) {
 		log.Info("not on the bus", "err", err, "hint", "systemctl reload dbus")
@@ -143,7 +143,7 @@ func listenControl(conf *config.Config) (net.Listener, error) {
 	return api.Listen(path)
 }
 
-// access is who may do what.
+// access returns who may do what, by user and group.
 func access(conf *config.Config, adhoc bool) (control.Access, error) {
 	a := control.Access{
 		OwnUID:  uint32(os.Geteuid()),
@@ -192,7 +192,7 @@ func groupID(key, name string) (int, error) {
 		}
 	}
 	if n == overflowGID {
-		return -1, fmt.Errorf("[Control] %s=%s: this group is everybody's whom a user namespace does not know", key, name)
+		return -1, fmt.Errorf("[Control] %s=%s: this group is everybody's that the user namespace does not know", key, name)
 	}
 	return n, nil
 }

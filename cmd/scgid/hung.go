@@ -18,9 +18,9 @@ const (
 
 // finish begins the orderly exit. SIGTERM is also what the service manager's
 // watchdog sends, when the loop has stopped feeding it: a loop that gives no
-// sign of life cannot stop in order, so the process shows all goroutines, for
-// whoever mends it, and ends. The workers outlive it until they have finished
-// what they hold.
+// sign of life cannot stop in order, so the process shows all goroutines, for a
+// bug report, and ends. The workers continue until they have finished what they
+// hold.
 func finish(m *master.Master) {
 	m.Finish()
 	go func() {

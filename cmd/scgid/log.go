@@ -36,7 +36,7 @@ func logTo(stderr io.Writer, socket, pool string, verbose bool) logger {
 }
 
 // say writes to stderr what does not go through the log: why the program
-// ends. It waits a moment only for whoever reads stderr.
+// ends. If stderr is not read it waits no longer than flushWithin.
 func say(text string) {
 	done := make(chan struct{})
 	go func() {

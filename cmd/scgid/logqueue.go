@@ -11,8 +11,8 @@ const (
 	logRoom     = 1024            // lines that may wait to be written
 	requestRoom = logRoom * 3 / 4 // of these, for lines of requests
 
-	// flushWithin is how long the last lines may take: whoever does not read
-	// the log must not hold up the end of the process.
+	// flushWithin is how long the last lines may take: a log that is not read
+	// must not hold up the end of the process.
 	flushWithin = time.Second
 )
 
@@ -148,7 +148,7 @@ func (q *logQueue) leave() lostLog {
 	return lostLog{q.dropped.Load() + waiting, q.untold.Load() + waiting}
 }
 
-// inherit goes on counting where the program before has left off.
+// inherit continues to count where the previous program has left off.
 func (q *logQueue) inherit(l lostLog) {
 	q.dropped.Add(l.Dropped)
 	q.untold.Add(l.Untold)

@@ -5,7 +5,7 @@
 //	scgid run -- COMMAND      a pool without a file
 //	scgid check NAME|FILE     what is wrong with a configuration
 //
-// When the master executes itself anew there is no command line to read: see
+// When the master executes itself again there is no command line to read: see
 // takeOver.
 //
 // The command joins rooms: it reads the configuration, gets the sockets, and

@@ -19,8 +19,8 @@ import (
 	"github.com/scgid/scgid/master/record"
 )
 
-// A manner is what differs between serve and run.
-type manner struct {
+// A runMode is what differs between serve and run.
+type runMode struct {
 	from  source // of the configuration, for a reload
 	adhoc bool   // a pool without a file
 	http  string // the address of the HTTP front; "" is none
@@ -28,11 +28,11 @@ type manner struct {
 	stored []*os.File // entries of the service manager's descriptor store
 }
 
-// A pool is what the master is run with beside its settings. It goes along
-// when the process executes itself anew; see upgrade.go.
+// A pool is what the master is run with beside its settings. It is handed over
+// when the process executes itself again; see upgrade.go.
 type pool struct {
-	conf    *config.Config // of the beginning; after an upgrade without what carried lacks
-	how     manner
+	conf    *config.Config // of the beginning; after an upgrade only what handoverState has
+	how     runMode
 	program string // absolute path of scgid
 	access  control.Access
 	sockets []*activation.Socket
@@ -45,7 +45,7 @@ type pool struct {
 }
 
 // serve runs the pool until it is told to stop. It takes the sockets.
-func serve(conf *config.Config, sockets []*activation.Socket, log logger, how manner) error {
+func serve(conf *config.Config, sockets []*activation.Socket, log logger, how runMode) error {
 	p := &pool{conf: conf, how: how, sockets: sockets, log: log}
 	defer p.close()
 	set, err := settings(conf)

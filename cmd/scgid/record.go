@@ -9,9 +9,9 @@ import (
 	"github.com/scgid/scgid/master/record"
 )
 
-// openRecord returns the record that the service manager has kept, or a new one
-// that it is given to keep. It is nil where nobody keeps it. It takes the files
-// of the descriptor store.
+// openRecord returns the record that the service manager has kept, or a new
+// record, which the manager is given to keep. Without a manager there is none,
+// nil. openRecord takes the files of the descriptor store.
 func openRecord(pool string, stored []*os.File, notify *activation.Notifier, log logger) *record.Record {
 	kept := newestRecord(pool, stored, log)
 	if !notify.Heard() {
@@ -34,12 +34,12 @@ func openRecord(pool string, stored []*os.File, notify *activation.Notifier, log
 	return kept
 }
 
-// newestRecord returns the record that was begun last, nil without any. It takes
-// the files.
+// newestRecord returns the record with which a master began last, nil without
+// any. It takes the files.
 func newestRecord(pool string, stored []*os.File, log logger) (newest *record.Record) {
 	for _, f := range stored {
 		if f.Name() != activation.StateName {
-			log.Info("closed an inherited descriptor that is no listening socket", "name", f.Name())
+			log.Info("closed an inherited descriptor that is not a listening socket", "name", f.Name())
 			f.Close()
 			continue
 		}

@@ -45,7 +45,7 @@ directory; the log says where.`,
 				return err
 			}
 			from.Listen, from.Given = conf.Pool.Listen, len(listen) > 0
-			return serve(conf, sockets, log, manner{adhoc: true, http: http, from: from, stored: stored})
+			return serve(conf, sockets, log, runMode{adhoc: true, http: http, from: from, stored: stored})
 		},
 	}
 	c.Flags().SetInterspersed(false)

@@ -37,7 +37,7 @@ without any, scgid opens the addresses of Listen=.`,
 			if err != nil {
 				return err
 			}
-			return serve(conf, sockets, log, manner{from: from, stored: stored})
+			return serve(conf, sockets, log, runMode{from: from, stored: stored})
 		},
 	}
 	c.Flags().StringVar(&file, "config", "", "read this `FILE` and no drop-ins")
@@ -66,8 +66,9 @@ func load(names []string, file string, set []string) (*config.Config, error) {
 	return conf, wrong(err)
 }
 
-// wrong makes a usage error of one that says why there is no configuration: it
-// is missing, or no file, or cannot be its. Mistakes in it are told one by one.
+// wrong makes a usage error of an error about the configuration as a whole: it
+// is missing, or not a file, or its name cannot be a pool's. Mistakes inside of
+// it are told one by one.
 func wrong(err error) error {
 	if err == nil || errors.As(err, new(config.Errors)) {
 		return err
@@ -104,8 +105,8 @@ func addresses(sockets []*activation.Socket) string {
 	return strings.Join(all, " ")
 }
 
-// environ is what workers get: ours without the manager's variables, and over
-// it what the configuration sets.
+// environ returns the environment of workers: the master's without the service
+// manager's variables, and over it what the configuration sets.
 func environ(conf *config.Config) ([]string, error) {
 	env := activation.CleanEnviron(os.Environ())
 	own, err := conf.Environ()

@@ -27,7 +27,8 @@ func captureSignals() chan os.Signal {
 // before the next program handles it.
 func ignoreSignals() { signal.Ignore(handled...) }
 
-// watchSignals steers the master until the function that it returns is called.
+// watchSignals has signals steer the master until the function that it returns
+// is called.
 func watchSignals(m *master.Master, signals chan os.Signal, log logger) (stop func()) {
 	go func() {
 		interrupts := 0

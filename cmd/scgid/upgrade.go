@@ -17,33 +17,34 @@ import (
 	"github.com/scgid/scgid/master/config"
 )
 
-// checkStateName is the command with which a new program is tried. It is the
-// master's, not people's.
+// checkStateName is the command with which a new program is tried. The master
+// calls it, not people.
 const checkStateName = "check-state"
 
 // flushBefore is how long lines of the log may take before another program is
 // executed because this one cannot continue.
 const flushBefore = 200 * time.Millisecond
 
-// carried is a pool on its way.
-type carried struct {
+// A handoverState is what the program that takes over gets of a pool, beside the
+// master's own state.
+type handoverState struct {
 	Name    string
 	Adhoc   bool
 	Program []byte
 	From    source
-	Control config.Control // as configured, as all of the next two
+	Control config.Control // as configured, like the next two
 
 	Listen     texts
 	ListenMode os.FileMode
 
-	Access  control.Access // what that came to
+	Access  control.Access // what Control means, with the numbers of groups
 	Sockets []activation.Handed
 	Socket  *api.Handed // the control socket
 	Record  int         // descriptor of the record for the case of a crash; 0 is none
-	Log     lostLog
+	Log     lostLog     // what the log of this program has lost
 }
 
-// handover is how the master executes its successor.
+// handover tells the master how to execute its successor.
 func (p *pool) handover() master.Handover {
 	h := master.Handover{
 		Program: p.program, Args: os.Args,
@@ -61,7 +62,7 @@ func (p *pool) handover() master.Handover {
 
 // carry lends the descriptors.
 func (p *pool) carry() (json.RawMessage, []int, error) {
-	c := carried{
+	c := handoverState{
 		Name: p.conf.Name, Adhoc: p.how.adhoc, Program: []byte(p.program), From: p.how.from,
 		Control: p.conf.Control, Listen: p.conf.Pool.Listen, ListenMode: p.conf.Pool.ListenMode, Access: p.access,
 		Log: p.log.leave(),
@@ -88,9 +89,9 @@ func (p *pool) carry() (json.RawMessage, []int, error) {
 	return text, fds, err
 }
 
-// readCarried reads what carry wrote, and nothing else.
-func readCarried(st *master.State) (*carried, error) {
-	c := &carried{}
+// readHandoverState reads what carry wrote, and nothing else.
+func readHandoverState(st *master.State) (*handoverState, error) {
+	c := &handoverState{}
 	d := json.NewDecoder(strings.NewReader(string(st.App)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(c); err != nil {
@@ -113,7 +114,7 @@ func checkStateCommand() *cobra.Command {
 		Args:   args(cobra.NoArgs, "scgid itself calls it"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return master.Answer(c.OutOrStdout(), func(st *master.State) error {
-				_, err := readCarried(st)
+				_, err := readHandoverState(st)
 				return err
 			})
 		},

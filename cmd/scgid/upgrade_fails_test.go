@@ -25,9 +25,9 @@ func TestAProgramThatCannotTakeOverLeavesTheOldOneServing(t *testing.T) {
 		{"exits 1", "cannot take over: exited with status 1: not today"},
 		{"is no program", "exec format error"},
 		{"other", `version "one" wrote it in format "2", this program reads format "other"`},
-		{"error", "the new program could not go on: this build is broken"},
-		{"panic", "the new program could not go on: panic: this build is broken"},
-		{"hang", "the new program could not go on: it did not go on within"},
+		{"error", "the new program could not continue: this build is broken"},
+		{"panic", "the new program could not continue: panic: this build is broken"},
+		{"hang", "the new program could not continue: it did not continue within"},
 	} {
 		executed := false
 		switch c.name {

@@ -12,7 +12,7 @@ import (
 )
 
 // A source is where a pool's configuration comes from, in the words of the
-// command line: asked again at each reload, it says what holds then.
+// command line. It is read again at each reload.
 type source struct {
 	Run     bool  // scgid run, not serve
 	Names   texts // of serve: a pool
@@ -24,7 +24,7 @@ type source struct {
 	Given   bool  // by --listen
 }
 
-// read asks it.
+// read returns the configuration as it is now.
 func (s source) read() (*config.Config, error) {
 	if s.Run {
 		// The command's words are its user's own, not the file's syntax.
@@ -40,7 +40,7 @@ func (s source) read() (*config.Config, error) {
 // texts are words that need not be UTF-8, and come through JSON as they are.
 type texts []string
 
-// first is the first one, "" without any.
+// first returns the first text, "" without any.
 func (t texts) first() string {
 	if len(t) == 0 {
 		return ""
@@ -99,7 +99,7 @@ func unchangeable(began, conf *config.Config, sockets []*activation.Socket) []st
 	return notes
 }
 
-// listenNote says who holds the sockets.
+// listenNote says which process holds the sockets, and what to do there.
 func listenNote(name string, sockets []*activation.Socket) string {
 	var at []string
 	held := false
@@ -111,5 +111,5 @@ func listenNote(name string, sockets []*activation.Socket) string {
 		return fmt.Sprintf("Listen= has changed, but systemd holds the sockets (%s): change ListenStream= of scgid@%s.socket "+
 			"(systemctl edit), then systemctl restart scgid@%s.socket", strings.Join(at, ", "), name, name)
 	}
-	return fmt.Sprintf("Listen= or ListenMode= has changed, but the pool goes on listening on %s: that takes a restart", strings.Join(at, ", "))
+	return fmt.Sprintf("Listen= or ListenMode= has changed, but the pool continues to listen on %s: that takes a restart", strings.Join(at, ", "))
 }

@@ -15,7 +15,7 @@ const askLimit = 2 * time.Second
 
 // askManager asks the user's service manager for the control group that it has
 // delegated to our service: unlike the system's it does not mark the group. It
-// returns "" if there is none, or nobody to ask.
+// returns "" if there is none, or no manager.
 func askManager() string {
 	dir := os.Getenv("XDG_RUNTIME_DIR")
 	if dir == "" {

@@ -13,12 +13,12 @@ import (
 func ownGroups(conf *config.Config, adhoc bool, log logger) *process.Groups {
 	groups, err := process.Delegated(askManager)
 	if err != nil {
-		// Nobody expects them of a command in a terminal.
-		say := log.Info
+		// A command in a terminal is not expected to have them.
+		report := log.Info
 		if adhoc || errors.Is(err, process.ErrNoManager) {
-			say = log.Debug
+			report = log.Debug
 		}
-		say("workers have no control groups of their own: what leaves a worker's process group is not ended with it", "because", err)
+		report("workers have no control groups of their own: what leaves a worker's process group is not ended with it", "because", err)
 		groups = new(process.Groups)
 	}
 	groups.RemoveStale()
@@ -31,9 +31,9 @@ func ownGroups(conf *config.Config, adhoc bool, log logger) *process.Groups {
 	return groups
 }
 
-// groupsAgain is the same in a process that has executed itself: all is set up
-// already, and said. Nothing that is stale is looked for, as somebody may be just
-// about to enter a group that is empty.
+// groupsAgain returns the same after an upgrade: the groups are set up already,
+// and what is missing has been logged. Stale groups are left alone: a worker may be about to enter
+// a group that is empty.
 func groupsAgain(log logger) *process.Groups {
 	groups, err := process.Delegated(askManager)
 	if err != nil {

@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// ours are the programs that come with scgid. They may stand as the command,
+// bundled are the programs that come with scgid. They may stand as the command,
 // or behind an interpreter: venv/bin/python scgi-wsgi app:application.
-var ours = []string{"scgi-wsgi", "scgi-cgi"}
+var bundled = []string{"scgi-wsgi", "scgi-cgi"}
 
 // resolve finds the program of a command and makes its path absolute, so that
 // a change of directory does not matter.
 func resolve(argv, env []string) ([]string, error) {
 	argv = slices.Clone(argv)
 	for i := range min(2, len(argv)) {
-		if slices.Contains(ours, argv[i]) {
+		if slices.Contains(bundled, argv[i]) {
 			if path := besideUs(argv[i]); path != "" {
 				argv[i] = path
 			}

@@ -21,7 +21,7 @@ import (
 func openFront(addr string, to *activation.Socket, log logger) (*http.Server, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, hinted{fmt.Errorf("cannot serve HTTP: %w", err), "--http takes HOST:PORT, such as 127.0.0.1:8080, that nobody else has"}
+		return nil, hinted{fmt.Errorf("cannot serve HTTP: %w", err), "--http takes HOST:PORT, such as 127.0.0.1:8080, that is free"}
 	}
 	transport := &scgi.Transport{Dial: dialer(to)}
 	front := &http.Server{
