@@ -71,7 +71,7 @@ func tcpAddress(text string) (address, error) {
 	}
 	port, err := strconv.ParseUint(service, 10, 16)
 	if err != nil {
-		return address{}, fmt.Errorf("the port is to be a number from 0 to 65535, not %q", service)
+		return address{}, fmt.Errorf("the port must be a number from 0 to 65535, not %q", service)
 	}
 	if host == "" || host == "*" {
 		return address{}, fmt.Errorf("this would listen on every address of the machine; write 0.0.0.0:%d or [::]:%d if that is meant", port, port)

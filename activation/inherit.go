@@ -62,7 +62,7 @@ func unsetListen() {
 	}
 }
 
-// checkCount keeps a senseless LISTEN_FDS from being believed.
+// checkCount refuses a LISTEN_FDS that makes no sense.
 func checkCount() error {
 	if pid, err := strconv.Atoi(os.Getenv("LISTEN_PID")); err != nil || pid != os.Getpid() {
 		return nil // meant for another process: go-systemd finds nothing

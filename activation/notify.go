@@ -21,10 +21,10 @@ const (
 )
 
 // Notifier tells the service manager how the server is, in the words of
-// sd_notify(3). Its methods may be called from any goroutine and never wait;
-// only Close does. What cannot be sent is kept and tried again: of each kind
-// the latest, so that nothing piles up. READY=1 and STOPPING=1 arrive both, in
-// this order.
+// sd_notify(3). Its methods may be called from any goroutine and never wait,
+// except Close. What cannot be sent is kept and tried again: of each kind of
+// message only the latest, so that nothing piles up. READY=1 and STOPPING=1 both
+// arrive, in this order.
 type Notifier struct {
 	addr   string
 	report func(error)
@@ -104,8 +104,8 @@ func (n *Notifier) Stopping() {
 	})
 }
 
-// Extend asks the manager to allow d more, from now, for the start or stop
-// that is under way.
+// Extend asks the manager to allow d more, from now on, for the start or stop
+// that is in progress.
 func (n *Notifier) Extend(d time.Duration) {
 	n.change(func() { n.due.extend = max(d, time.Microsecond) })
 }
@@ -118,7 +118,7 @@ func (n *Notifier) Watchdog() {
 // Close sends what is still to be said, the last status text included, and
 // ends the Notifier. It waits a few seconds at most and then returns why
 // something was given up. It does not say STOPPING=1 by itself: a server that
-// executes itself anew closes too.
+// executes itself again calls Close too.
 func (n *Notifier) Close() error {
 	n.change(func() {
 		n.closing = true
@@ -269,7 +269,7 @@ func (n *Notifier) restore(send news) {
 }
 
 // send gives the manager one message. It dials each time: the manager may
-// have made its socket anew.
+// have made a new socket.
 func (n *Notifier) send(w news) error {
 	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: n.addr, Net: "unixgram"})
 	if err == nil {

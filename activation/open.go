@@ -55,9 +55,9 @@ func (o Options) filled() (Options, error) {
 //
 // [::]:4000 takes IPv6 only. An address without a host is refused.
 //
-// A path that a dead server left behind is replaced. One on which a server
-// answers, and anything that is not a socket, is an error and stays. Nobody
-// can connect before the path has exactly the permissions of Options.Mode.
+// A path that a dead server left behind is replaced. A path on which a server
+// answers, or that is not a socket, is an error and stays. No client can connect
+// before the path has exactly the permissions of Options.Mode.
 func Open(addr string, o Options) (*Socket, error) {
 	s, err := open(addr, o)
 	if err != nil {
@@ -164,8 +164,9 @@ func inUse(call string, sa unix.Sockaddr) error {
 	return fmt.Errorf("%w: another socket holds it", err)
 }
 
-// answers returns nil if no server answers on the Unix name. If one does it
-// returns EADDRINUSE with what is known of it, else why that is not known.
+// answers returns nil if no server answers on the Unix name, EADDRINUSE with
+// what is known of the server if one does, and another error if that cannot be
+// told.
 func answers(name string) error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {

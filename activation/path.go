@@ -18,9 +18,9 @@ const lockWait = 5 * time.Second
 
 // listenPath binds s to path and listens on it.
 //
-// The whole of it happens under the directory's lock. Between bind and listen
-// the path refuses connections as a stale one does, so another starter could
-// take it for one and remove it.
+// All of this happens under the directory's lock. Between bind and listen the
+// path refuses connections as a stale socket does, so another starter could take
+// it for stale and remove it.
 func (s *Socket) listenPath(path string, o Options) error {
 	unlock, err := lockDir(filepath.Dir(path), o.lockWait)
 	if err != nil {
@@ -36,7 +36,7 @@ func (s *Socket) listenPath(path string, o Options) error {
 		err = os.NewSyscallError("listen", unix.Listen(s.fd, o.Backlog))
 	}
 	if err != nil {
-		s.removePath() // while nobody else can take it for a stale one
+		s.removePath() // while no other starter can take it for stale
 		s.path = ""
 	}
 	return err
@@ -56,14 +56,14 @@ func lockDir(dir string, wait time.Duration) (unlock func(), err error) {
 	for end := time.Now().Add(wait); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
 		if err != unix.EWOULDBLOCK && err != unix.EINTR {
-			break // it is ours, or is no file system for locks
+			break // the lock is ours, or this file system has none
 		}
 	}
 	return func() { unix.Close(fd) }, nil
 }
 
-// clearStale makes path free, if it may be: it removes a socket on which
-// nobody answers, and nothing else.
+// clearStale makes path free where that does no harm: it removes a socket on
+// which no server answers, and nothing else.
 func clearStale(path string) error {
 	_, mode, err := lstat(path)
 	if err == unix.ENOENT {
@@ -115,7 +115,7 @@ func (s *Socket) own(path string, mode os.FileMode) error {
 	return chmodFile(path, file, mode)
 }
 
-var errReplaced = errors.New("somebody replaced the socket as it was made")
+var errReplaced = errors.New("another process replaced the socket while it was made")
 
 // chmodFile sets the permissions of path if it is file, and of nothing else:
 // the directory may be one that others write to.

@@ -14,7 +14,7 @@ import (
 // nil. openRecord takes the files of the descriptor store.
 func openRecord(pool string, stored []*os.File, notify *activation.Notifier, log logger) *record.Record {
 	kept := newestRecord(pool, stored, log)
-	if !notify.Heard() {
+	if !notify.HasManager() {
 		kept.Close()
 		return nil
 	}

@@ -115,8 +115,8 @@ func TestStoreWithoutManagerDoesNothing(t *testing.T) {
 	n := startNotifier("", nil, time.Now, time.After)
 	fd := memfd(t, "")
 	defer unix.Close(fd)
-	if err := n.Store("state", fd); err != nil || n.Heard() {
-		t.Errorf("heard: %v, %v", n.Heard(), err)
+	if err := n.Store("state", fd); err != nil || n.HasManager() {
+		t.Errorf("has a manager: %v, %v", n.HasManager(), err)
 	}
 }
 

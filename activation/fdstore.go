@@ -8,11 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// StateName is what the server's own entry in the service manager's descriptor
-// store is called.
+// StateName is the name of the server's own entry in the service manager's
+// descriptor store.
 const StateName = "scgid-state"
 
-// storeDefault is what the service manager calls an entry without FDNAME=.
+// storeDefault is the name that the service manager gives to an entry without
+// FDNAME=.
 const storeDefault = "stored"
 
 // A deposit is a descriptor on its way into the store, under a name.
@@ -22,9 +23,9 @@ type deposit struct {
 }
 
 // Store has the service manager keep fd, and hand it to the next server of the
-// unit as the entry called name; entries that have this name already go. For
-// what has no room in the unit's FileDescriptorStoreMax= the manager does
-// nothing, without a word. Store borrows fd. Without a service manager it does
+// unit as the entry called name. Entries that have this name already are removed.
+// The manager ignores, without a word, what has no room in the unit's
+// FileDescriptorStoreMax=. Store borrows fd. Without a service manager it does
 // nothing.
 func (n *Notifier) Store(name string, fd int) (err error) {
 	n.change(func() {
@@ -39,12 +40,12 @@ func (n *Notifier) Store(name string, fd int) (err error) {
 	return err
 }
 
-// Heard says whether there is a service manager to hear what is said.
-func (n *Notifier) Heard() bool { return n.addr != "" }
+// HasManager says whether there is a service manager to be told anything.
+func (n *Notifier) HasManager() bool { return n.addr != "" }
 
-// send gives the manager d. One message may either remove or add. A second
-// attempt after half of it does no harm. (The manager drops what hangs up unless
-// FDPOLL=0 is said; a file does not.)
+// send gives d to the manager. One message may either remove or add; when only
+// the first of the two has arrived, sending both again does no harm. (The manager
+// drops an entry that hangs up, unless FDPOLL=0 is said; a file does not hang up.)
 func (d *deposit) send(c *net.UnixConn) error {
 	if _, err := c.Write([]byte("FDSTOREREMOVE=1\nFDNAME=" + d.name)); err != nil {
 		return err
@@ -53,7 +54,7 @@ func (d *deposit) send(c *net.UnixConn) error {
 	if err != nil {
 		return err
 	}
-	// WriteMsgUnix does not want to on a connected datagram socket.
+	// Not by WriteMsgUnix, which refuses a connected datagram socket.
 	var sent error
 	err = raw.Write(func(fd uintptr) bool {
 		sent = unix.Sendmsg(int(fd), []byte("FDSTORE=1\nFDNAME="+d.name), unix.UnixRights(d.fd), nil, unix.MSG_NOSIGNAL)
