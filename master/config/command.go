@@ -156,7 +156,7 @@ func checkVariable(kv string) error {
 		return errors.New("is not KEY=VALUE")
 	}
 	if !validEnvName(key) {
-		return errors.New("what is before = is no variable name (letters, digits and _, not starting with a digit)")
+		return errors.New("what is before = is not a variable name (letters, digits and _, not starting with a digit)")
 	}
 	if slices.Contains(reserved, key) {
 		return fmt.Errorf("%s is set by scgid itself", key)

@@ -27,6 +27,8 @@ func Compose(name string, set, exec []string) (string, *Config, error) {
 	if err != nil {
 		return "", nil, err
 	}
+	// A value that a file cannot hold (a line end, say) must not be lost in
+	// silence.
 	a, b := *got, *want
 	a.origins, b.origins = nil, nil
 	if !reflect.DeepEqual(a, b) {
@@ -36,7 +38,7 @@ func Compose(name string, set, exec []string) (string, *Config, error) {
 }
 
 // settingLines are the values of set by key, one a line. Unlike in a file a
-// later value of a key that is no list replaces the one before.
+// later value of a key that is not a list replaces the one before.
 func settingLines(set []string) map[string][]string {
 	lines := map[string][]string{}
 	for _, s := range set {

@@ -4,7 +4,7 @@
 // key, and what is allowed there; all errors are reported in one pass. The keys
 // are written once, in keys.go: that table parses, checks and documents them.
 //
-// A Config belongs to whoever loaded it and is not changed afterwards. Package
+// A Config belongs to the caller that loaded it and is not changed afterwards. Package
 // config opens no sockets, starts nothing, and does not look at what the
 // values name: addresses, programs and directories are resolved by the rooms
 // that use them, at each generation.
@@ -84,7 +84,8 @@ type Queue struct {
 	Timeout time.Duration // then 503
 }
 
-// Control is section [Control]: who observes and steers the pool, and where.
+// Control is section [Control]: where the pool is observed and steered, and by
+// which users.
 type Control struct {
 	Socket    string // absolute, at most 107 bytes; empty: the default path, unless SocketOff
 	SocketOff bool   // there is no control socket
@@ -131,8 +132,8 @@ func LoadFile(path string, set []string) (*Config, error) {
 }
 
 // FromSettings makes a configuration without any file, from set and from the
-// words of exec, which are taken as they are: no quotes, no specifiers. An
-// empty exec leaves ExecStart to set.
+// words of exec, which are taken as they are: quotes and specifiers mean nothing
+// in them. With an empty exec, ExecStart= has to be in set.
 func FromSettings(name string, set []string, exec []string) (*Config, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err

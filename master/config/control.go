@@ -14,6 +14,8 @@ const socketPathMax = 107
 
 const off = "off"
 
+// socketPath is the path of a socket, or off: these are two fields, so that a
+// default path, which depends on the user, need not be known here.
 func socketPath(p func(*Config) *Control) kind {
 	k := kind{Type: "path", Allowed: fmt.Sprintf("an absolute path of at most %d bytes, or off", socketPathMax)}
 	k.set = func(c *Config, v string) error {
@@ -67,8 +69,8 @@ func group(p func(*Config) *string) kind {
 }
 
 // validGroup is as lenient as systemd is with names from a directory service,
-// which may hold blanks. The last number is no group: it means none, as in
-// chown(2).
+// which may hold blanks. The greatest number is not a group: it means none,
+// as in chown(2).
 func validGroup(g string) bool {
 	if digits(g, 0) == len(g) {
 		n, err := strconv.ParseUint(g, 10, 32)
@@ -77,7 +79,7 @@ func validGroup(g string) bool {
 	return len(g) <= groupMax && g[0] != '-' && !strings.ContainsAny(g, ":/,\t")
 }
 
-// oneOf is one of a few words.
+// oneOf is a value that is one of a few words.
 func oneOf(p func(*Config) *string, words ...string) kind {
 	last := len(words) - 1
 	k := kind{Type: "word", Allowed: strings.Join(words[:last], ", ") + " or " + words[last]}
@@ -92,7 +94,7 @@ func oneOf(p func(*Config) *string, words ...string) kind {
 	return k
 }
 
-// either is a boolean with words of its own.
+// either is a boolean that is not written as yes or no, but as these two words.
 func either(p func(*Config) *bool, no, yes string) kind {
 	k := kind{Type: "word", Allowed: no + " or " + yes}
 	k.set = func(c *Config, v string) error {

@@ -32,9 +32,9 @@ func TestEnvironmentFilesAreSystemds(t *testing.T) {
 func TestEnvironmentFileErrorsHideValues(t *testing.T) {
 	for text, want := range map[string]string{
 		"A=1\n  secret\nB=2\nonly": "F:2:3: line is not KEY=VALUE\nF:4:1: line is not KEY=VALUE",
-		"A=1\n2secret=1\n":         "F:2:1: what is before = is no variable name (letters, digits and _, not starting with a digit)",
-		"export A=1\n":             "F:1:1: what is before = is no variable name (letters, digits and _, not starting with a digit)",
-		"=1\n":                     "F:1:1: what is before = is no variable name (letters, digits and _, not starting with a digit)",
+		"A=1\n2secret=1\n":         "F:2:1: what is before = is not a variable name (letters, digits and _, not starting with a digit)",
+		"export A=1\n":             "F:1:1: what is before = is not a variable name (letters, digits and _, not starting with a digit)",
+		"=1\n":                     "F:1:1: what is before = is not a variable name (letters, digits and _, not starting with a digit)",
 		"A=1\nB= \"secret\n\n":     "F:2:4: quote \" is not closed",
 		"A=\"x\n\n\"'y":            "F:3:2: quote ' is not closed",
 		"A=sec\x00ret\n":           "F:1:1: value holds the control character U+0000",

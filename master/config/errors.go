@@ -47,7 +47,8 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// sorted orders e and cuts it to errorsMax, with a last one that says so.
+// sorted returns e in reading order, at most errorsMax errors and, if there were
+// more, another one that says so.
 func (e Errors) sorted() Errors {
 	sort.SliceStable(e, func(i, j int) bool {
 		a, b := e[i], e[j]

@@ -49,7 +49,7 @@ var errorTests = []struct{ name, text, want string }{
 	{"environment file specifier", exec + "EnvironmentFile=-/%h\n", `app.conf:3:19: EnvironmentFile=-/%h: unknown specifier %h; allowed are %i and %n (the pool's name) and %% (a percent sign)`},
 	{"environment pattern", exec + "EnvironmentFile=/etc/*.env\n", `app.conf:3:17: EnvironmentFile=/etc/*.env: is a pattern; it must be an absolute path, with "-" in front if it may be missing`},
 	{"environment", exec + "Environment=A=1 secret\n", "app.conf:3:17: Environment=: is not KEY=VALUE"},
-	{"environment name", exec + "Environment=A=1 2B=secret\n", "app.conf:3:17: Environment=: what is before = is no variable name (letters, digits and _, not starting with a digit)"},
+	{"environment name", exec + "Environment=A=1 2B=secret\n", "app.conf:3:17: Environment=: what is before = is not a variable name (letters, digits and _, not starting with a digit)"},
 	{"environment reserved", exec + "Environment=SCGID_WORKER_FD=3\n", "app.conf:3:13: Environment=: SCGID_WORKER_FD is set by scgid itself"},
 	{"environment quote", exec + "Environment=A=1 \"B=secret\n", `app.conf:3:17: Environment=: quote " is not closed`},
 	{"environment specifier", exec + "Environment=A=%x\n", `app.conf:3:13: Environment=: unknown specifier %x; allowed are %i and %n (the pool's name) and %% (a percent sign)`},

@@ -144,7 +144,7 @@ func isNull(st fs.FileInfo) bool {
 
 // readBounded returns the contents of a regular file of at most limit bytes.
 func readBounded(path string, limit int64) (string, error) {
-	// Opened without waiting: a fifo would keep us for ever.
+	// O_NONBLOCK: to open a fifo would otherwise wait forever for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", err

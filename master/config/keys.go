@@ -77,8 +77,8 @@ var keys = []Key{
 			"with the next request. 0 and infinity turn it off.",
 		timeoutOrOff(func(c *Config) *time.Duration { return &c.Pool.IdleExit }, millisecond, 30*day)},
 	{"Pool", "ReloadSurge", "1",
-		"How many workers more than MaxWorkers= there may be while a reload replaces them, those included that still finish " +
-			"a request, but for two seconds at most: longer requests do not hold up a reload. More of them make it faster.",
+		"How many workers more than MaxWorkers= there may be while a reload replaces them, including those that are finishing " +
+			"a request, for two seconds at most: longer requests do not hold up a reload. A higher number makes it faster.",
 		number(func(c *Config) *int { return &c.Pool.ReloadSurge }, 1, control.WorkersMax)},
 	{"Pool", "ReloadUnavailable", "0",
 		"How many workers may be missing while a reload replaces them: old ones then leave before new ones are ready, " +
@@ -91,7 +91,7 @@ var keys = []Key{
 			"Must be set.",
 		command(func(c *Config) *[]string { return &c.Worker.ExecStart })},
 	{"Worker", "WorkingDirectory", "",
-		"The directory in which workers start, resolved anew for each generation, so that it may be a link to the " +
+		"The directory in which workers start, resolved again for each generation, so that it may be a link to the " +
 			"current release. When not set they start where the master did.",
 		directory(func(c *Config) *string { return &c.Worker.WorkingDirectory })},
 	{"Worker", "Environment", "",
@@ -125,7 +125,8 @@ var keys = []Key{
 	{"Worker", "TasksMax", "infinity",
 		"How many processes and threads a worker and its children may have together. Beyond it they cannot start more. " +
 			"It needs a control group for each worker and the pids controller, as MemoryMax= does the memory controller.",
-		// Fewer would not do for ourselves in the child, before the worker is executed.
+		// With fewer the child could not start its own threads before it executes
+		// the worker: it is a Go program until then.
 		orInfinity(func(c *Config) *uint64 { return &c.Worker.TasksMax }, tasksIn, 16, 1<<22)},
 
 	{"Request", "HeaderTimeoutSec", "10s",
@@ -172,6 +173,6 @@ var keys = []Key{
 		either(func(c *Config) *bool { return &c.Control.OwnFull }, "read", "full")},
 	{"Control", "Bus", "auto",
 		"Which D-Bus the pool also appears on. With auto it is the system bus for a system service and the " +
-			"session bus for a pool that a user runs. A bus that is not there is no error.",
+			"session bus for a pool that a user runs. A bus that is not there is not an error.",
 		oneOf(func(c *Config) *string { return &c.Control.Bus }, "auto", "system", "session", "off")},
 }

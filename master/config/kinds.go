@@ -16,6 +16,10 @@ const listMax = 1024
 // notAllowed is the error of a value that is not what k allows.
 func (k kind) notAllowed() error { return fmt.Errorf("must be %s", k.Allowed) }
 
+// The functions below make kinds from where a value is stored and its bounds. An
+// empty value stores the zero value, which is the default where the table of
+// keys has none.
+
 func number(p func(*Config) *int, lo, hi int) kind {
 	k := kind{Type: "number", Allowed: fmt.Sprintf("a number from %d to %d", lo, hi)}
 	k.set = func(c *Config, v string) error {
@@ -30,6 +34,7 @@ func number(p func(*Config) *int, lo, hi int) kind {
 	return k
 }
 
+// count is a number whose zero means that nothing is set.
 func count(p func(*Config) *uint64, lo, hi uint64) kind {
 	k := kind{Type: "number", Allowed: fmt.Sprintf("a number from %d to %d", lo, hi)}
 	k.set = func(c *Config, v string) error {
@@ -49,6 +54,7 @@ func count(p func(*Config) *uint64, lo, hi uint64) kind {
 	return k
 }
 
+// size is a number of bytes, with a suffix such as K.
 func size(p func(*Config) *int, lo, hi int) kind {
 	k := kind{Type: "size", Allowed: fmt.Sprintf("a size from %s to %s", sizeText(lo), sizeText(hi))}
 	k.set = func(c *Config, v string) error {
@@ -63,6 +69,8 @@ func size(p func(*Config) *int, lo, hi int) kind {
 	return k
 }
 
+// timeout is a time span within bounds: neither 0 nor infinity, which systemd
+// takes for "none" in some settings and for "at once" in others.
 func timeout(p func(*Config) *time.Duration, lo, hi time.Duration) kind {
 	k := kind{Type: "time span", Allowed: fmt.Sprintf("a time span from %s to %s", spanText(lo), spanText(hi))}
 	k.set = func(c *Config, v string) error {
@@ -105,7 +113,7 @@ func timeoutOrOff(p func(*Config) *time.Duration, lo, hi time.Duration) kind {
 	return k
 }
 
-// boolean knows systemd.syntax(7)'s words for yes and no.
+// boolean takes the words of systemd.syntax(7) for yes and no.
 func boolean(p func(*Config) *bool) kind {
 	k := kind{Type: "boolean", Allowed: "a boolean: yes, true, on, 1 or no, false, off, 0"}
 	k.set = func(c *Config, v string) error {
@@ -123,6 +131,8 @@ func boolean(p func(*Config) *bool) kind {
 	return k
 }
 
+// mode is the permissions of a file, in octal. 0 is not a mode: nobody could
+// connect.
 func mode(p func(*Config) *os.FileMode) kind {
 	k := kind{Type: "mode", Allowed: "an octal mode from 0001 to 0777"}
 	k.set = func(c *Config, v string) error {
@@ -137,6 +147,8 @@ func mode(p func(*Config) *os.FileMode) kind {
 	return k
 }
 
+// addresses are kept as they are written: whether one can be listened on is seen
+// when it is opened, on the machine where that happens.
 func addresses(p func(*Config) *[]string) kind {
 	k := kind{Type: "address", Allowed: "one address a line: /path, unix:/path, @name or HOST:PORT"}
 	put := func(c *Config, v string) ([]int, error) {
@@ -185,6 +197,8 @@ func add[T any](list *[]T, v T) (int, error) {
 	return len(*list) - 1, nil
 }
 
+// directory is an absolute path. What it leads to is not looked at: it may
+// change with each release.
 func directory(p func(*Config) *string) kind {
 	k := kind{Type: "path", Allowed: "an absolute path"}
 	k.set = func(c *Config, v string) error {
@@ -206,6 +220,8 @@ func directory(p func(*Config) *string) kind {
 	return k
 }
 
+// envFiles are paths only: the files are read for each generation. systemd allows
+// patterns, which are refused here rather than read as names.
 func envFiles(p func(*Config) *[]EnvFile) kind {
 	k := kind{Type: "path", Allowed: `an absolute path, with "-" in front if it may be missing`}
 	put := func(c *Config, v string) ([]int, error) {

@@ -36,7 +36,7 @@ type loader struct {
 	c     *Config
 	order int
 	given map[string]place // where each key was last set, by Key.String; absent when reset
-	wrong map[string]bool  // keys with an error: not worth a second one
+	wrong map[string]bool  // keys with an error, which get no second error
 	errs  Errors
 }
 
@@ -190,7 +190,7 @@ func (l *loader) store(p place, k *Key, value string) error {
 	return err
 }
 
-// failValue reports that value is none for k.
+// failValue reports that value is not possible for k.
 func (l *loader) failValue(p place, k *Key, value string, err error, at func(int) (int, int)) {
 	l.wrong[k.String()] = true
 	text := err.Error()
@@ -278,6 +278,8 @@ func (l *loader) limits() {
 			return
 		}
 	}
+	// A site that sets only MaxWorkers=2 must not be told that the default of
+	// another key does not fit.
 	if !l.isGiven("Pool.MinIdle") {
 		p.MinIdle = min(p.MinIdle, p.MaxWorkers)
 		if l.isGiven("Pool.MaxIdle") {

@@ -59,7 +59,8 @@ func skipBlanks(s string, i int) int {
 	return i
 }
 
-// spanPart reads one number and its unit at s[i] and returns what is behind.
+// spanPart reads one number and its unit at s[i] and returns where the next part
+// begins.
 func spanPart(s string, i int) (time.Duration, int, error) {
 	start := i
 	i = digits(s, i)
@@ -122,7 +123,7 @@ func spanOf(whole, frac string, unit time.Duration) (time.Duration, bool) {
 }
 
 // spanText writes a time span as systemd does, "1min 30s", so that timeSpan
-// reads the same again; of less than a microsecond there is nothing to write.
+// reads the same again. What is less than a microsecond is dropped.
 func spanText(d time.Duration) string {
 	if d == infinity {
 		return "infinity"

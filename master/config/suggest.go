@@ -35,7 +35,7 @@ func findKey(section, name string) *Key {
 	return nil
 }
 
-// nearSection says what name, which is no section, was meant to be.
+// nearSection says which section was probably meant by name, which is not one.
 func nearSection(name string) string {
 	if s, ok := nearest(name, sections()); ok {
 		return "did you mean [" + s + "]?"
@@ -43,7 +43,8 @@ func nearSection(name string) string {
 	return "sections are " + sectionList()
 }
 
-// nearKey says what name, which is no key of section, was meant to be.
+// nearKey says which key was probably meant by name, which is not a key of the
+// section.
 func nearKey(section, name string) string {
 	var here, elsewhere []string
 	for i := range keys {
@@ -92,7 +93,7 @@ func sectionHint(path string) string {
 }
 
 // nearest returns the one of names that word most likely was meant to be:
-// the same but for case, or a few letters away, or cut short.
+// the same except for case, or a few letters away, or cut short.
 func nearest(word string, names []string) (string, bool) {
 	if len(word) > 64 { // no typing error, and distance is quadratic
 		return "", false
