@@ -5,5 +5,5 @@
 //
 // The files are the package's promise. Its tests prove it: they boot a real
 // systemd, see boot_test.go, and ask the daemons that read the policy. The package
-// builder owns where the files go. It is no code: nothing imports it.
+// builder owns where the files go. It is not code: nothing imports it.
 package units
