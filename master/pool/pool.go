@@ -40,9 +40,9 @@ type View struct {
 
 	Outdated int // of Idle and Busy, those that are to be replaced
 	Floor    int // with Outdated: how many there were before, which are kept
-	Lately   int // with Outdated: of Leaving, those that have not been at it for long
+	Lately   int // with Outdated: of Leaving, those that began to leave a short time ago
 
-	LatelyUntil Time // when one of Lately will have been; 0 without one
+	LatelyUntil Time // when the first of Lately no longer counts as such; 0 without one
 
 	Failures int  // starts that failed since the last good one
 	RetryAt  Time // no start before this moment while Failures > 0
@@ -60,7 +60,7 @@ type Ramp struct {
 // Steps is what to do now.
 type Steps struct {
 	Start  int  // start so many workers
-	Retire bool // retire an outdated worker, or the least recently used idle one; without one, a busy one
+	Retire bool // retire an outdated worker, else the least recently used idle worker, else a busy one
 	Exit   bool // the pool has been quiet long enough: leave
 	Ramp   Ramp // to show in the next View
 	Wake   Time // decide again at this moment at the latest; 0 is none
@@ -97,10 +97,10 @@ func wanted(v View, l Limits) int {
 	return min(max(v.Busy+v.Waiting+l.MinIdle, l.Min), l.Max)
 }
 
-// replace fills s for a pool with workers that are to be replaced. One goes
-// when those that stay are enough; others come as long as there are not too
-// many processes, those on their way out included. But who finishes a long
-// request must not hold up all others.
+// replace fills s for a pool with workers that are to be replaced. A worker goes
+// when those that stay are enough; new workers come as long as there are not too
+// many processes, including those that are leaving. But a worker that finishes a
+// long request must not hold up all others.
 func replace(s *Steps, v View, l Limits, now Time) {
 	want := min(max(wanted(v, l), v.Floor), l.Max)
 	serving := v.Idle + v.Busy
@@ -124,7 +124,7 @@ func start(s *Steps, v View, missing int, now Time) {
 		startCarefully(s, v, now)
 		return
 	}
-	// A connection waits and nobody is on the way: the ramp may not delay
+	// A connection waits and no worker is starting: the ramp must not delay
 	// the one worker that would serve it.
 	urgent := v.Waiting > 0 && v.Idle+v.Starting == 0
 	if now < v.Ramp.Next && !urgent {
@@ -150,12 +150,12 @@ func startCarefully(s *Steps, v View, now Time) {
 	s.Ramp = Ramp{}
 }
 
-// retire fills s for a pool that lacks nobody.
+// retire fills s for a pool that has enough workers.
 func retire(s *Steps, v View, l Limits, now Time) {
 	total := v.Starting + v.Idle + v.Busy
 	if total > l.Max && v.Idle+v.Busy > 0 {
-		// The limit was lowered. Under load nobody is idle for long: so a
-		// busy one may have to go, when it has finished what it holds.
+		// The limit was lowered. Under load no worker is idle for long, so a
+		// busy worker may have to go, when it has finished what it holds.
 		s.Retire = true
 		return
 	}

@@ -36,8 +36,8 @@ type Command struct {
 
 	Groups    *Groups // where the worker gets a control group of its own; nil is none
 	GroupName string
-	MemoryMax uint64 // of that group, in bytes; 0 is no limit
-	TasksMax  uint64 // of that group, processes and threads; 0 is no limit
+	MemoryMax uint64 // of that group, in bytes; 0 means no limit
+	TasksMax  uint64 // of that group, processes and threads; 0 means no limit
 }
 
 // LinkFD is the number under which a worker finds its link.
@@ -58,7 +58,8 @@ type Process struct {
 // taken the program, which then still has to set its limits and to execute
 // the worker: see Trampoline. It waits for the kernel and may take a while
 // (control group, fork, exec): call it outside the loop. The caller owns
-// Process.FD and Process.Group. Without a control group it goes on.
+// Process.FD and Process.Group. A control group that cannot be made is not an
+// error: see Process.GroupErr.
 func Start(c Command) (p Process, err error) {
 	entry := -1
 	if c.Groups != nil {
@@ -130,7 +131,7 @@ func (p Process) Ended() bool {
 
 // KillGroup sends SIGKILL to every process of the process group, and begins to
 // do so in the control group. Call it only before the leader is reaped: as long
-// as its zombie holds the number, nobody else can have it. One call is enough,
+// as its zombie holds the number, no other process can get it. One call is enough:
 // a fork in progress fails with the signal pending.
 func (p Process) KillGroup() error {
 	err := unix.Kill(-p.PID, unix.SIGKILL)
@@ -148,7 +149,7 @@ func (p Process) GroupEmpty() bool {
 type Exit struct {
 	Status syscall.WaitStatus
 
-	OutOfMemory bool   // the kernel killed it, or somebody with it, for want of memory
+	OutOfMemory bool   // the kernel killed it, or a process of its group, for want of memory
 	MemoryMax   uint64 // its own limit, in bytes, if that was reached; else 0
 }
 

@@ -24,12 +24,13 @@ func trampolineArgs(c Command, group bool) []string {
 		strconv.Itoa(c.NOFILE), strconv.Itoa(c.Nice), strconv.Itoa(c.OOMScoreAdjust)}, c.Argv...)
 }
 
-// Trampoline has to be the first thing that main calls in every program that
+// Trampoline must be the first thing that main calls in every program that
 // calls Start. In the master it returns at once. In a child that Start made it
 // enters the control group and sets the limits from inside, where they apply to
-// nobody else and before the worker's first instruction, executes the worker
+// no other process and before the worker's first instruction, executes the worker
 // and does not return. What goes wrong there is told to the master by FAILED=
-// on the link; a control group that cannot be entered is not wrong enough.
+// on the link, except that a control group cannot be entered: the worker runs all
+// the same.
 //
 // (A fork in Go can set a group and descriptors but no limits; setting them
 // from the master, after the start, would come too late for some.)
@@ -41,7 +42,7 @@ func Trampoline() {
 	// executes.
 	runtime.LockOSThread()
 	if os.Args[1] == "true" {
-		// 0 is whoever writes, see cgroups(7). It may take a while.
+		// 0 means the writing process, see cgroups(7). It may take a while.
 		if _, err := unix.Write(entryFD, []byte("0")); err != nil {
 			fmt.Fprintln(os.Stderr, "scgid: cannot enter the control group:", err)
 		}

@@ -17,7 +17,7 @@ import (
 var ErrNoManager = errors.New("no service manager started this")
 
 // find returns the control group that was delegated to us, and the sub-group
-// of it in which we are; "" if we are in it directly. It changes nothing.
+// of it in which we are, "" if we are in the group itself. It changes nothing.
 func find(ask func() string) (top, sub string, err error) {
 	if os.Getenv("INVOCATION_ID") == "" && os.Getenv("NOTIFY_SOCKET") == "" {
 		return "", "", ErrNoManager
@@ -120,7 +120,7 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// delegated says that systemd left the control group at dir to whoever runs in
+// delegated says that systemd left the control group at dir to the processes in
 // it. It marks these for all to read since version 251; the older mark is for
 // root. A user's manager has never marked anything.
 func delegated(dir string) bool {
@@ -144,9 +144,8 @@ func unitName(name string) bool {
 	return false
 }
 
-// alone returns nil if nobody is in the control group at dir but us and our
-// children: a shell, say, in which somebody tries scgid out shall stay where
-// it is.
+// alone returns nil if the control group at dir has no processes but us and our
+// children: a shell, say, in which scgid is tried out must stay where it is.
 func alone(dir string) error {
 	text, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 	if err != nil {

@@ -12,16 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Group is the control group of one worker. It ends what a process group
-// does not: whoever has left that, as a daemon does, is still in this one. The
-// nil Group is none: it is empty, and nothing happens.
+// A Group is the control group of one worker. Killing it also ends processes
+// that have left the worker's process group, as a daemon does. The nil Group
+// stands for none: it is empty, and its methods do nothing.
 //
 // Its methods never wait. It owns its descriptors, which are close-on-exec,
 // until Remove.
 type Group struct {
 	Path string // all that Reopen needs
 
-	memoryMax uint64 // bytes; 0 is no limit of its own
+	memoryMax uint64 // bytes; 0 means no limit of its own
 	home      *Groups
 	killing   sync.WaitGroup
 	kill      int // cgroup.kill
@@ -46,8 +46,8 @@ func (g *Groups) openGroup(dir string) (*Group, error) {
 	return w, nil
 }
 
-// Reopen opens the group of a worker that lives on after the master executed
-// itself, by its Path.
+// Reopen opens the group of a worker that continues after the master executed
+// itself again, by its Path.
 func (g *Groups) Reopen(path string) (*Group, error) {
 	w, err := g.openGroup(path)
 	if err != nil {
@@ -84,7 +84,8 @@ func (g *Groups) groupFor(c Command) (w *Group, entry int, err error) {
 // limit sets the limits of a new group, as far as there are controllers.
 func (g *Groups) limit(dir string, c Command) error {
 	if g.Memory {
-		// A worker whose children are gone is no more use than none.
+		// A worker whose children were killed is of no more use than a dead
+		// worker.
 		if err := put(dir, "memory.oom.group", "1"); err != nil {
 			return err
 		}
@@ -108,7 +109,7 @@ func (w *Group) Empty() bool {
 	var buf [256]byte
 	n, err := unix.Pread(w.events, buf[:], 0)
 	if err != nil {
-		return err == unix.ENODEV // somebody has removed it
+		return err == unix.ENODEV // the group has been removed
 	}
 	return count(buf[:n], "populated") == 0
 }
@@ -134,7 +135,7 @@ func (w *Group) Kill() {
 
 func (w *Group) killNow() { unix.Write(w.kill, []byte("1")) }
 
-// OutOfMemory says whether the kernel has killed somebody in the group because
+// OutOfMemory says whether the kernel has killed a process in the group because
 // memory ran out, and with a limit greater than 0 that it was the group's own
 // that was reached, in bytes.
 func (w *Group) OutOfMemory() (killed bool, limit uint64) {
@@ -164,8 +165,8 @@ func count(text []byte, key string) uint64 {
 	return 0
 }
 
-// Remove begins to end whoever is left in the group, and to remove it. The
-// Group is not to be used any more.
+// Remove begins to end the processes that are left in the group, and to remove
+// it. The Group must not be used any more.
 func (w *Group) Remove() {
 	if w == nil {
 		return
@@ -178,7 +179,7 @@ func (w *Group) Remove() {
 	}()
 }
 
-// removeLimit is how long what was killed may take to be gone.
+// removeLimit is how long killed processes may take to be gone.
 const removeLimit = 10 * time.Second
 
 func (w *Group) remove() {

@@ -18,7 +18,7 @@ const identifierMax = 256
 // JournalStream opens a stream of lines in the journal, as the service manager
 // does for a service's output: identifier becomes SYSLOG_IDENTIFIER of each
 // line, "<N>" in front of a line its priority, which is info without. The
-// journal takes process and unit of a line from who writes it.
+// journal takes process and unit of a line from the process that writes it.
 //
 // It does not wait: a journal that takes no more connections at the moment is
 // an error. The caller owns the descriptor, which is blocking and

@@ -15,14 +15,15 @@ import (
 )
 
 // Groups is a control group that was delegated to us, in which workers get
-// groups of their own. The zero Groups is none: it makes no groups, but
-// reopens those of others.
+// groups of their own. The zero Groups stands for none: it makes no groups, but
+// reopens existing ones.
 //
 // The kernel takes its time with control groups, up to hundreds of
-// milliseconds, and all of them wait for each other. So all but the methods of
-// Group is for goroutines other than the loop.
+// milliseconds, and all operations wait for each other. So everything except the
+// methods of Group is for goroutines other than the loop.
 type Groups struct {
-	// Memory and Tasks say that groups in it can be limited and are accounted.
+	// Memory and Tasks say that groups in it can be limited in these, and are
+	// accounted.
 	Memory, Tasks bool
 	// Refused are the reasons why a controller that is there cannot be used.
 	Refused []error
@@ -41,8 +42,8 @@ const (
 // it is in one already. Whatever was not delegated it leaves alone. The error
 // says why there is none; it is ErrNoManager where none could be expected.
 //
-// ask is called where the group itself does not tell: it returns the path of
-// the one that the manager has delegated to our service, "" for none.
+// ask is called where the group itself is not marked: it returns the path of the
+// group that the manager has delegated to our service, "" for none.
 func Delegated(ask func() string) (*Groups, error) {
 	top, sub, err := find(ask)
 	if err != nil {
@@ -109,9 +110,9 @@ func (g *Groups) lists(file, word string) bool {
 	return false
 }
 
-// RemoveStale removes the groups of workers that a master before us has left,
-// if they are empty. Those with a path in keep are left alone: in these, after
-// an upgrade, somebody may be just about to enter.
+// RemoveStale removes the empty groups of workers that an earlier master has
+// left. Those with a path in keep are left alone: in these, after
+// an upgrade, a worker may be about to enter.
 func (g *Groups) RemoveStale(keep ...string) {
 	if g.top == "" {
 		return
