@@ -25,13 +25,13 @@ ADDR is /path, unix:/path, @abstract or host:port.
 A reply is good when it ends after a whole header and the whole body that its
 Content-Length announces, with a status from 200 to 399 or the expected one.
 Errors are counted by kind:
-  refused  nobody listens at the address
+  refused  no server listens at the address
   backlog  the backlog of the Unix listener is full (EAGAIN)
   connect  the connection could not be opened for another reason
   reset    the server reset the connection
   empty    the server closed the connection without a byte
   short    the reply ended within its header or its body
-  header   the header of the reply is not one
+  header   the reply does not begin with a valid header
   status   not the expected status
   length   not the expected length of the body
   body     not the expected body
@@ -40,8 +40,8 @@ A client whose request got no reply at all waits a millisecond, or its pause,
 before the next. Latency is from before connect to the end of the reply, of
 good requests only; percentiles are at most 1.6 % off.
 
-SIGINT ends the run early: requests on their way get a second, then what there
-is is printed.
+SIGINT ends the run early: requests in progress get one second, then the results
+so far are printed.
 
 --json prints one object with the keys
   address, clients, threads, requests, ok, failed, unfinished, seconds,
@@ -69,8 +69,8 @@ type bench struct {
 	json    bool
 	pid     int
 	strace  bool
-	running bool // the command line was right
-	failed  bool
+	running bool // the command line was right: errors from now on are not about it
+	failed  bool // at least one request was not good
 }
 
 func (b *bench) command() *cobra.Command {
@@ -105,6 +105,8 @@ func (b *bench) command() *cobra.Command {
 	return cmd
 }
 
+// oneAddress says how many addresses there were: a forgotten quote in --header
+// looks like a second one.
 func oneAddress(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {
 		return fmt.Errorf("want one address, have %d", len(args))
@@ -144,7 +146,8 @@ func (b *bench) fill(cmd *cobra.Command, addr string) (err error) {
 	return b.load.Check()
 }
 
-// size reads a number of bytes: 4096, 64K, 10M, 1G, powers of 1024.
+// size reads a number of bytes, such as 4096 or 64K. Units are powers of 1024,
+// because that is what the servers' own limits are written in.
 func size(s string) (int64, error) {
 	digits, shift := s, 0
 	for i, unit := range []string{"K", "M", "G"} {
@@ -166,7 +169,9 @@ func (b *bench) run(cmd *cobra.Command, args []string) error {
 	b.running = true
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // the second one ends us at once
+	// A second signal has its default action again: a run that hangs can be
+	// ended from the keyboard.
+	context.AfterFunc(ctx, stop)
 	res, server, err := b.measure(ctx)
 	if err != nil {
 		return err
@@ -178,7 +183,9 @@ func (b *bench) run(cmd *cobra.Command, args []string) error {
 	return writeText(cmd.OutOrStdout(), res, server)
 }
 
-// measure runs the load, between two looks at the server if one is named.
+// measure runs the load, and reads what the server has used before and after it
+// if --server-pid names one. The two readings stand next to the load, inside of
+// strace's attaching and detaching, which takes time itself.
 func (b *bench) measure(ctx context.Context) (*load.Result, *cost.PerRequest, error) {
 	done := b.progress()
 	defer done()
@@ -219,7 +226,8 @@ func (b *bench) measure(ctx context.Context) (*load.Result, *cost.PerRequest, er
 	return res, &server, nil
 }
 
-// traced counts the server's system calls during run.
+// traced counts the server's system calls during run. The error of run comes
+// first: without a load there is nothing to be counted.
 func traced(pid int, run func() error) (map[string]int, error) {
 	var failed error
 	calls, err := cost.CountSyscalls(pid, func() { failed = run() })
@@ -229,6 +237,8 @@ func traced(pid int, run func() error) (map[string]int, error) {
 	return calls, err
 }
 
+// perRequest divides by at least one request, so that a run in which none was
+// possible still has figures that JSON can hold.
 func perRequest(calls map[string]int, requests int64) map[string]float64 {
 	share := make(map[string]float64, len(calls))
 	for name, n := range calls {

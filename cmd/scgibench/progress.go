@@ -10,8 +10,8 @@ import (
 )
 
 // progress shows how far the run has come, once a second from the second
-// second on, if standard error is a terminal. The caller calls done before it
-// prints anything else.
+// second on, if standard error is a terminal: a file or a pipe has only the
+// result. The caller calls done before it prints anything else.
 func (b *bench) progress() (done func()) {
 	if !isTerminal(os.Stderr) {
 		return func() {}
@@ -41,6 +41,7 @@ func (b *bench) show(w io.Writer, begin time.Time, tick <-chan time.Time, quit <
 			}
 			return
 		case now := <-tick:
+			// A short run ends before anyone would look.
 			if so := now.Sub(begin); so > 1900*time.Millisecond {
 				n := b.load.Done()
 				fmt.Fprintf(w, clearLine+"%.0f s: %d requests, %.0f/s", so.Seconds(), n, float64(n)/so.Seconds())

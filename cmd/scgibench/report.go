@@ -43,6 +43,7 @@ func writeText(w io.Writer, res *load.Result, server *cost.PerRequest) error {
 		row("latency", "min\tp50\tp90\tp99\tp99.9\tmax")
 		row("", "%s\t%s\t%s\t%s\t%s\t%s", ms(l.Min), ms(l.P50), ms(l.P90), ms(l.P99), ms(l.P999), ms(l.Max))
 	}
+	// Two tables: the long lines of errors would widen the columns above.
 	if err := t.Flush(); err != nil {
 		return err
 	}
@@ -60,6 +61,9 @@ func writeText(w io.Writer, res *load.Result, server *cost.PerRequest) error {
 	return t.Flush()
 }
 
+// writeServer adds what the server has used. Work of the kernel on its behalf
+// (softirq threads) belongs to no process: it is shown apart, for the whole
+// machine.
 func writeServer(row func(name, format string, args ...any), server *cost.PerRequest) {
 	if server == nil {
 		return
@@ -82,7 +86,7 @@ func writeServer(row func(name, format string, args ...any), server *cost.PerReq
 	row("system calls", "%.2f/request: %s", total, strings.Join(parts, ", "))
 }
 
-// codes is "200: 812, 503: 4".
+// codes writes statuses in order, as "200: 812, 503: 4".
 func codes(m map[int]int64) string {
 	var parts []string
 	for _, code := range slices.Sorted(maps.Keys(m)) {
@@ -94,7 +98,7 @@ func codes(m map[int]int64) string {
 	return strings.Join(parts, ", ")
 }
 
-// ms shows µs in the unit that suits them.
+// ms writes a number of microseconds in the unit in which it has few digits.
 func ms(us float64) string {
 	switch {
 	case us < 1000:

@@ -269,7 +269,7 @@ func broken(c *client, errno unix.Errno) ending {
 	return ending{kind: reset, errno: errno, what: "recv"}
 }
 
-// end closes client i's connection, counts its request, and lets it go on.
+// end closes client i's connection, counts its request, and has the client continue.
 func (e *engine) end(i int, how ending) {
 	c := &e.clients[i]
 	e.shut(c)

@@ -9,6 +9,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -133,15 +134,9 @@ func share(n, of, i int) int { return n*(i+1)/of - n*i/of }
 
 // fill sets the defaults and refuses what cannot be meant.
 func (l *Load) fill() error {
-	if l.Clients == 0 {
-		l.Clients = 1
-	}
-	if l.Threads == 0 {
-		l.Threads = 1
-	}
-	if l.Timeout == 0 {
-		l.Timeout = 30 * time.Second
-	}
+	l.Clients = cmp.Or(l.Clients, 1)
+	l.Threads = cmp.Or(l.Threads, 1)
+	l.Timeout = cmp.Or(l.Timeout, 30*time.Second)
 	switch {
 	case l.Clients < 1 || l.Clients > MaxClients:
 		return fmt.Errorf("clients: %d is not between 1 and %d", l.Clients, MaxClients)

@@ -10,10 +10,10 @@ import (
 )
 
 // A request is the bytes that every connection sends. The body is one chunk
-// over and over, so that a large one costs no memory.
+// over and over, so that a large body costs no memory.
 type request struct {
 	head  []byte // header block and the beginning of the body
-	chunk []byte // goes on from there
+	chunk []byte // the rest of the body, over and over
 	size  int64
 }
 

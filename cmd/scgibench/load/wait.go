@@ -24,7 +24,7 @@ func raw4(call, a, b, c, d uintptr) (uintptr, unix.Errno) {
 
 // wait returns what has happened, after maxWait or at the next pause's end
 // at the latest. It keeps the P meanwhile, unless it would be the last one:
-// then a server in the same process could not go on.
+// then a server in the same process could not run.
 func (e *engine) wait() []unix.EpollEvent {
 	wait := int64(maxWait)
 	if e.asleep.len() > 0 {
