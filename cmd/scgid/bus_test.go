@@ -44,7 +44,7 @@ func startBus(t *testing.T, args ...string) {
 func TestBusAndSocketShowTheSamePool(t *testing.T) {
 	busctl := need(t, "busctl")
 	address := privateBus(t)
-	_, c := controlled(t, "--set", "Control.Bus=session")
+	s, c := controlled(t, "--set", "Control.Bus=session")
 	events := watch(t, c)
 	conn, err := dbus.Connect(address)
 	if err != nil {
@@ -61,17 +61,10 @@ func TestBusAndSocketShowTheSamePool(t *testing.T) {
 		return strings.TrimSpace(string(out)), err
 	}
 	pool := []string{"org.scgid1.app.test", "/org/scgid1/pool", "org.scgid1.Pool"}
-	wait := time.Now().Add(20 * time.Second)
-	for {
+	s.until("the pool is on the bus", func() bool {
 		out, err := call(append([]string{"get-property"}, append(pool, "MaxWorkers")...)...)
-		if err == nil && out == "i 8" {
-			break
-		}
-		if time.Now().After(wait) {
-			t.Fatalf("not on the bus: %q %v", out, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return err == nil && out == "i 8"
+	})
 
 	if out, err := call(append([]string{"call"}, append(pool, "Scale", "iiii", "-1", "5", "-1", "-1")...)...); err != nil {
 		t.Fatalf("%s: %v", out, err)

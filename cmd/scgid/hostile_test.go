@@ -48,6 +48,10 @@ func attack(socket string) {
 	var mu sync.Mutex
 	var sum damage
 	var all sync.WaitGroup
+	reading := make(chan struct{})
+	readers := func(socket string, over *atomic.Bool) damage {
+		return readers(socket, over, sync.OnceFunc(func() { close(reading) }))
+	}
 	for i, way := range []func(string, *atomic.Bool) damage{readers, halves, garbage, bodies, bodies, askers} {
 		all.Add(1)
 		go func() {
@@ -58,7 +62,7 @@ func attack(socket string) {
 			sum.add(did)
 		}()
 		if i == 0 {
-			time.Sleep(100 * time.Millisecond) // later there is no room for readers
+			<-reading // later there is no room for readers
 		}
 	}
 	fmt.Println("at work")
@@ -174,8 +178,10 @@ func askers(socket string, over *atomic.Bool) (d damage) {
 	}
 }
 
-// readers follow the events and read none of them.
-func readers(socket string, over *atomic.Bool) (d damage) {
+// readers follow the events and read none of them. They call begun when as many
+// as they hold at a time are there, or can no longer be.
+func readers(socket string, over *atomic.Bool, begun func()) (d damage) {
+	defer begun()
 	var held []net.Conn
 	for {
 		conn := connect(socket, over)
@@ -190,6 +196,7 @@ func readers(socket string, over *atomic.Bool) (d damage) {
 			d.Readers++
 		}
 		if held = append(held, conn); len(held) > 8 {
+			begun()
 			held[0].Close()
 			held = held[1:]
 		}
