@@ -110,7 +110,8 @@ func (l *loop) become(h *handover) error {
 		return err
 	}
 	defer unix.Close(memfd)
-	old, err := unix.Open("/proc/self/exe", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	// The program need not be readable for us, see open(2) on O_PATH.
+	old, err := unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: "/proc/self/exe", Err: err}
 	}

@@ -1,67 +1,49 @@
 package main
 
 import (
-	"bytes"
 	"crypto/sha256"
-	"debug/elf"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
-	"io"
-	"os"
+	"runtime/debug"
 	"strings"
 )
 
 // buildID tells the running program from every other build, also of the same
 // version: by the Go toolchain's own mark of the program's content, or, where
-// a packager has left that out, by the content.
+// a packager has left that out, by what the program knows of its build.
 func buildID() (string, error) {
-	// The file may be replaced or gone: this is the one that runs.
-	f, err := os.Open("/proc/self/exe")
-	if err != nil {
-		return "", err
+	for _, note := range ownNotes() {
+		if id := goNote(note, binary.NativeEndian); id != "" {
+			// ACTION/.../CONTENT: the last part is of what was linked.
+			return id[strings.LastIndexByte(id, '/')+1:], nil
+		}
 	}
-	defer f.Close()
-	if id := goBuildID(f); id != "" {
-		// ACTION/.../CONTENT: the last part is of what was linked.
-		return id[strings.LastIndexByte(id, '/')+1:], nil
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "", errors.New("the program does not know how it was built")
 	}
-	h := sha256.New()
-	if _, err := io.Copy(h, io.NewSectionReader(f, 0, 1<<62)); err != nil {
-		return "", err
-	}
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:15]), nil
+	sum := sha256.Sum256([]byte(version + "\n" + info.String()))
+	return base64.RawURLEncoding.EncodeToString(sum[:15]), nil
 }
 
-// goBuildID reads the note that the Go linker writes; "" if there is none.
-func goBuildID(r io.ReaderAt) string {
-	file, err := elf.NewFile(r)
-	if err != nil {
-		return ""
-	}
-	note := file.Section(".note.go.buildid")
-	if note == nil || note.Size > 4096 {
-		return ""
-	}
-	b, err := note.Data()
-	if err != nil {
-		return ""
-	}
-	id, _ := noteText(b, file.ByteOrder)
-	return id
-}
+// goNoteType is the type of the note that has the build's mark.
+const goNoteType = 4
 
-var errNote = errors.New("not a note of Go")
-
-// noteText returns the description in an ELF note of the owner Go: sizes of
-// name and description, a type, and both, padded to four bytes.
-func noteText(b []byte, order binary.ByteOrder) (string, error) {
-	if len(b) < 16 {
-		return "", errNote
+// goNote returns the mark among the notes in b, "" if there is none. A note has
+// sizes of name and description, a type, and both, each padded to four bytes.
+func goNote(b []byte, order binary.ByteOrder) string {
+	for len(b) >= 12 {
+		name, size, kind := uint64(order.Uint32(b)), uint64(order.Uint32(b[4:])), order.Uint32(b[8:])
+		begin := 12 + (name+3)&^3
+		end := begin + (size+3)&^3
+		if begin+size > uint64(len(b)) {
+			return ""
+		}
+		if kind == goNoteType && string(b[12:12+name]) == "Go\x00\x00" {
+			return string(b[begin : begin+size])
+		}
+		b = b[min(end, uint64(len(b))):]
 	}
-	name, size := order.Uint32(b), order.Uint32(b[4:])
-	if name != 4 || !bytes.Equal(b[12:16], []byte("Go\x00\x00")) || uint64(size) > uint64(len(b)-16) {
-		return "", errNote
-	}
-	return string(b[16 : 16+size]), nil
+	return ""
 }

@@ -9,17 +9,17 @@ import (
 )
 
 func TestTheBuildIsWhatTheToolchainSays(t *testing.T) {
-	out, err := exec.Command(need(t, "go"), "tool", "buildid", scgidBuild(t, "one")).Output()
+	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.Open(scgidBuild(t, "one"))
+	out, err := exec.Command(need(t, "go"), "tool", "buildid", self).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	if got := goBuildID(f); got == "" || got != strings.TrimSpace(string(out)) {
-		t.Errorf("got %q, want %q", got, out)
+	whole := strings.TrimSpace(string(out))
+	if got, err := buildID(); err != nil || got == "" || got != whole[strings.LastIndexByte(whole, '/')+1:] {
+		t.Errorf("got %q (%v), want the end of %q", got, err, whole)
 	}
 }
 
@@ -30,11 +30,16 @@ func TestNotesThatAreNotWhatTheySayAreNoBuild(t *testing.T) {
 		b = binary.LittleEndian.AppendUint32(b, 4)
 		return append(b, text...)
 	}
-	if got, err := noteText(note(4, 3, "Go\x00\x00abc"), binary.LittleEndian); got != "abc" || err != nil {
-		t.Errorf("%q, %v", got, err)
+	good := note(4, 3, "Go\x00\x00abc")
+	if got := goNote(good, binary.LittleEndian); got != "abc" {
+		t.Errorf("%q", got)
 	}
-	for _, b := range [][]byte{nil, note(4, 3, "Go"), note(4, 4, "Go\x00\x00abc"), note(4, ^uint32(0), "Go\x00\x00abc"), note(4, 3, "GNU\x00abc")} {
-		if got, err := noteText(b, binary.LittleEndian); err == nil {
+	if got := goNote(append(note(4, 5, "GNU\x00hello\x00\x00\x00"), good...), binary.LittleEndian); got != "abc" {
+		t.Errorf("behind another: %q", got)
+	}
+	for _, b := range [][]byte{nil, note(4, 3, "Go"), note(4, 4, "Go\x00\x00abc"), note(4, ^uint32(0), "Go\x00\x00abc"), note(^uint32(0), 3, "Go\x00\x00abc"),
+		note(4, 3, "GNU\x00abc"), note(0, 0, "")} {
+		if got := goNote(b, binary.LittleEndian); got != "" {
 			t.Errorf("%q: %q", b, got)
 		}
 	}

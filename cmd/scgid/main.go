@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -45,8 +46,15 @@ func (h hinted) Unwrap() error { return h.error }
 // A usageError is one of the command line.
 type usageError struct{ error }
 
+// The name of the first thread is that of the process: so main keeps it until
+// it has set that.
+func init() { runtime.LockOSThread() }
+
 func main() {
 	process.Trampoline()
+	_ = keepOthersOut() // the sooner the better; pool.run says if it cannot be done
+	keepName()
+	runtime.UnlockOSThread()
 	os.Exit(run())
 }
 

@@ -39,6 +39,9 @@ func TestMain(m *testing.M) {
 		attack(os.Getenv(beAttacker))
 		os.Exit(0)
 	case os.Getenv(beWorker) != "":
+		if dir := os.Getenv(beSpy); dir != "" {
+			go spy(dir)
+		}
 		workerMain(os.Getenv(beWorker))
 		os.Exit(0)
 	case os.Getenv(beScgid) != "":

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -43,12 +42,6 @@ func takeOver() error {
 	if err != nil {
 		return err
 	}
-	if s.failure != "" {
-		// We were executed by the number of a descriptor, and would be
-		// called so by ps(1).
-		_ = os.WriteFile("/proc/self/comm", []byte(filepath.Base(os.Args[0])), 0)
-	}
-	visible := keepOthersOut()
 	limit := time.AfterFunc(s.within(), func() {
 		say(fmt.Sprintln("scgid:", s.giveUp(fmt.Errorf("it did not continue within %v", s.within()))))
 		os.Exit(exitFailed)
@@ -66,7 +59,6 @@ func takeOver() error {
 	s.commit(p)
 	defer p.log.Flush(flushWithin)
 	defer p.close()
-	p.tellVisible(visible)
 	return p.run(m)
 }
 

@@ -38,6 +38,10 @@ func Trampoline() {
 	if len(os.Args) < 6 || os.Args[0] != trampolineName {
 		return
 	}
+	// Where the program is not readable for its user, as it is installed, the
+	// kernel makes its files below /proc root's: our own limits could not be set.
+	// The master's memory is not in this process any more.
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
 	// setpriority(2) is about a thread in Linux: it has to be the one that
 	// executes.
 	runtime.LockOSThread()
