@@ -70,10 +70,14 @@ bench: build ## speed beside a small C dispatcher, in one run
 built:
 	@if command -v $(GO) >/dev/null || ! test -x bin/scgid; then $(MAKE) --no-print-directory build; fi
 
+# scgid belongs to root and cannot be read, only executed: then the kernel keeps
+# its process from being dumped or traced from execve(2) on, and an application,
+# which runs as the same user, has no moment in which it could open the master's
+# memory or descriptors. Packages should keep this mode.
 install: built install-units ## everything; DESTDIR for packages
 	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(libdir) \
 		$(addprefix $(DESTDIR)$(datadir)/,$(sharedirs))
-	install -m 755 bin/scgid $(DESTDIR)$(sbindir)/
+	install -m 711 bin/scgid $(DESTDIR)$(sbindir)/
 	install -m 755 bin/scgictl bin/scgibench $(DESTDIR)$(bindir)/
 	install -m 755 bin/scgi-wsgi bin/scgi-cgi $(DESTDIR)$(libdir)/
 	for n in 1 5 7 8; do install -d $(DESTDIR)$(mandir)/man$$n && \

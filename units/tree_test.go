@@ -68,8 +68,12 @@ func plant(tree string) error {
 			return err
 		}
 	}
-	return nil
+	// As make install has it.
+	return os.Chmod(filepath.Join(tree, programs["scgid"]), scgidMode)
 }
+
+// scgidMode is the mode of an installed scgid: see the Makefile.
+const scgidMode = 0o711
 
 // build builds a program of ours.
 func build(to, name string, flags ...string) error {

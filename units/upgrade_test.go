@@ -18,7 +18,7 @@ const sbin = "/usr/sbin/scgid"
 func (m *machine) upgradeTo(t *testing.T, text []byte) {
 	t.Helper()
 	path := m.path(sbin)
-	if err := os.WriteFile(path+".new", text, 0o755); err != nil {
+	if err := os.WriteFile(path+".new", text, scgidMode); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {

@@ -48,27 +48,24 @@ func orders(uri string) (answer string, ok bool) {
 	return b.String(), true
 }
 
-// asUser runs the next server as an ordinary user in the way a system
-// instance does: a pool with a file. lines go into [Pool].
-func asUser(t *testing.T, uid uint32, lines ...string) (*server, *api.Client) {
+// roomFor makes a directory of the user's own, and beside it the test binary, for
+// the user to execute.
+func roomFor(t *testing.T, uid uint32) (own, exe string) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
 	dir := t.TempDir()
 	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
 		if err := os.Chmod(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	own := filepath.Join(dir, fmt.Sprint("pool-", uid))
+	own = filepath.Join(dir, fmt.Sprint("pool-", uid))
 	if err := os.Mkdir(own, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chown(own, int(uid), int(uid)); err != nil {
 		t.Fatal(err)
 	}
-	exe := filepath.Join(dir, "scgid.test")
+	exe = filepath.Join(dir, "scgid.test")
 	if err := os.Link(self(t), exe); err != nil {
 		data, err := os.ReadFile(self(t))
 		if err != nil {
@@ -78,6 +75,17 @@ func asUser(t *testing.T, uid uint32, lines ...string) (*server, *api.Client) {
 			t.Fatal(err)
 		}
 	}
+	return own, exe
+}
+
+// asUser runs the next server as an ordinary user in the way a system
+// instance does: a pool with a file. lines go into [Pool].
+func asUser(t *testing.T, uid uint32, lines ...string) (*server, *api.Client) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	own, exe := roomFor(t, uid)
 	socket := filepath.Join(own, "control.sock")
 	conf := fmt.Sprintf("[Pool]\nListen=%s/s\nMaxWorkers=2\n%s\n[Worker]\nExecStart=%s\nEnvironment=%s=%s/journal\n[Control]\nSocket=%s\nBus=off\n",
 		own, strings.Join(lines, "\n"), exe, beWorker, own, socket)
