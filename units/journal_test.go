@@ -3,12 +3,14 @@ package units
 import (
 	"bufio"
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // entries are the journal's, in all fields, by what args select. Values that
-// are no strings are left out.
+// are not strings are left out.
 func (m *machine) entries(t *testing.T, args ...string) (all []map[string]string) {
 	t.Helper()
 	lines := bufio.NewScanner(strings.NewReader(m.journal(t, append([]string{"-o", "json", "--all"}, args...)...)))
@@ -152,4 +154,47 @@ func TestWithoutTheJournalsSocketsLinesComeByStderr(t *testing.T) {
 	p.entry(unit, "serving on=", "PRIORITY", "6", "_TRANSPORT", "stdout", "SYSLOG_IDENTIFIER", "scgid")
 	p.entry(unit, "a worker has no stream of its own in the journal", "PRIORITY", "4", "_TRANSPORT", "stdout")
 	p.entry(unit, "a warning of the application", "PRIORITY", "4", "SYSLOG_IDENTIFIER", "scgid")
+}
+
+// Journald is the reader of all logs of the machine, and may hang.
+func TestAJournalThatHangsHoldsUpNeitherControlNorTheStop(t *testing.T) {
+	p := newPool(t, "hung", "[Pool]\nMinWorkers=2\nMaxWorkers=2\n[Request]\nAccessLog=yes\n"+wsgi)
+	p.ask("/")
+	journald := strings.TrimSpace(p.m.run(t, "systemctl", "show", "-P", "MainPID", "systemd-journald.service"))
+	signal := func(name string) { p.m.run(t, "sh", "-c", "kill -"+name+" "+journald) }
+	t.Cleanup(func() { signal("CONT") })
+	within := func(limit time.Duration, argv ...string) string {
+		t.Helper()
+		began := time.Now()
+		out := p.m.run(t, argv...)
+		if took := time.Since(began); took > limit {
+			t.Errorf("%q took %v", argv, took)
+		}
+		return out
+	}
+	signal("STOP")
+	l := newLoad(p, 8)
+	l.more(3000)
+	if bad := l.stop(); len(bad) > 0 {
+		t.Errorf("%d requests failed beside %d good ones: %v", len(bad), l.good.Load(), bad[0])
+	}
+	// Each is a process of its own, which has to be started too.
+	within(2*time.Second, "scgictl", "scale", "hung", "--max", "3")
+	within(2*time.Second, "scgictl", "pause", "hung")
+	within(2*time.Second, "scgictl", "resume", "hung")
+	within(2*time.Second, "scgictl", "log-level", "hung", "debug")
+	metrics := within(2*time.Second, "scgictl", "metrics", "hung")
+	dropped := regexp.MustCompile(`(?m)^scgid_log_lines_dropped_total ([1-9]\d*)`).FindStringSubmatch(metrics)
+	if dropped == nil {
+		t.Fatalf("no line was dropped:\n%s", metrics)
+	}
+	signal("CONT")
+	p.entry([]string{"-u", p.service()}, "log lines were dropped because writing them took too long", "SCGID_APP", p.name, "PRIORITY", "4")
+
+	signal("STOP")
+	l = newLoad(p, 8)
+	l.more(3000)
+	l.stop()
+	within(10*time.Second, "scgictl", "stop", "hung", "--wait")
+	p.waitShow(p.service(), "MainPID", is("0"))
 }
