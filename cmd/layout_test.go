@@ -36,12 +36,14 @@ var arrows = map[string][]string{
 	"worker/link":   {},
 	"worker":        {"worker/link", "worker/scgi"},
 
-	"control/api": {"control"},
-	"control/bus": {"control"},
+	"control/api":     {"control"},
+	"control/bus":     {"control"},
+	"control/metrics": {"control"},
 
-	"cmd/scgid": {"activation", "control", "control/api", "control/bus", "master", "master/config", "master/memfd", "master/process", "master/record", "worker/scgi"},
+	"cmd/scgid": {"activation", "control", "control/api", "control/bus", "control/metrics", "master", "master/config", "master/memfd", "master/process", "master/record", "worker/scgi"},
 	// doctor looks at the configuration; steering needs no more than the
-	// control socket, so neither the master nor the bus is linked.
+	// control socket, so neither the master nor the bus nor the metrics are
+	// linked; see size_test.go.
 	"cmd/scgictl":         {"activation", "cmd/scgictl/quiet", "control", "control/api", "master/config", "worker/scgi"},
 	"cmd/scgictl/quiet":   {},
 	"cmd/scgi-cgi":        {"worker", "worker/link", "worker/scgi"},

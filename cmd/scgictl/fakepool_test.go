@@ -16,6 +16,7 @@ import (
 
 	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/control/api"
+	"github.com/scgid/scgid/control/metrics"
 )
 
 // fakepool serves a pool without processes on a control socket, with the real
@@ -54,7 +55,7 @@ func fakepool(args []string) int {
 	for i := range *busy {
 		p.workers[i].Request.AgeSeconds = *age
 	}
-	s := api.NewServer(api.Options{Pool: p, Access: access(*may), Name: *name, Version: st.Version})
+	s := api.NewServer(api.Options{Pool: p, Access: access(*may), Metrics: metrics.Handler(p.Metrics, *name, st.Version)})
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	if err := os.WriteFile(*socket+".ready", nil, 0o666); err != nil {

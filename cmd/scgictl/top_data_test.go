@@ -13,6 +13,7 @@ import (
 
 	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/control/api"
+	"github.com/scgid/scgid/control/metrics"
 )
 
 func TestPercentilesAreThoseOfTheTimeBetween(t *testing.T) {
@@ -117,7 +118,7 @@ func serveTop(t *testing.T, p control.Pool, access control.Access) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := api.NewServer(api.Options{Pool: p, Access: access, Name: "wiki", Version: "1.2.3"})
+	s := api.NewServer(api.Options{Pool: p, Access: access, Metrics: metrics.Handler(p.Metrics, "wiki", "1.2.3")})
 	go s.Serve(l)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

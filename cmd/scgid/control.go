@@ -15,6 +15,7 @@ import (
 	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/control/api"
 	"github.com/scgid/scgid/control/bus"
+	"github.com/scgid/scgid/control/metrics"
 	"github.com/scgid/scgid/master"
 	"github.com/scgid/scgid/master/config"
 )
@@ -97,7 +98,7 @@ func serveSocket(p *pool, m *master.Master) func() {
 	}
 	conf, l, log := p.conf, p.control, p.log
 	server := api.NewServer(api.Options{
-		Pool: counted{m, log}, Access: p.access, Name: conf.Name, Version: version,
+		Pool: m, Access: p.access, Metrics: metrics.Handler(counted{m, log}.Metrics, conf.Name, version),
 		Log: func(format string, args ...any) { log.Info(fmt.Sprintf(format, args...)) },
 	})
 	go func() {

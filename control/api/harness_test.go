@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/scgid/scgid/control"
+	"github.com/scgid/scgid/control/metrics"
 )
 
 const childEnv = "SCGID_API_TEST_CHILD"
@@ -76,7 +77,7 @@ func serve(t *testing.T, access control.Access, who func(*net.UnixConn) (control
 	s := &site{t: t, pool: newMemPool(), done: make(chan error, 1)}
 	s.socket = filepath.Join(shortDir(t), "wiki", SocketName)
 	s.client = NewClient(s.socket)
-	s.Server = NewServer(Options{Pool: s.pool, Access: access, Name: "wiki", Version: "1.2", Log: s.logf})
+	s.Server = NewServer(Options{Pool: s.pool, Access: access, Metrics: metrics.Handler(s.pool.Metrics, "wiki", "1.2"), Log: s.logf})
 	s.who = who
 	l, err := Listen(s.socket)
 	if err != nil {

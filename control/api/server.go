@@ -30,10 +30,12 @@ const (
 
 // Options say what a Server serves.
 type Options struct {
-	Pool    control.Pool
-	Access  control.Access
-	Name    string // of the pool, for the metrics
-	Version string // of scgid, for the metrics
+	Pool   control.Pool
+	Access control.Access
+
+	// Metrics answers GET /metrics for callers that may read; nil is that
+	// there is nothing at this path. Package metrics makes it.
+	Metrics http.Handler
 
 	// Log takes a line for each change, with who made it, and for each error
 	// that was survived. It must not block, and may be nil.
@@ -44,8 +46,7 @@ type Options struct {
 type Server struct {
 	pool    control.Pool
 	access  control.Access
-	name    string
-	version string
+	metrics http.Handler
 	log     func(format string, args ...any)
 	who     func(*net.UnixConn) (control.Caller, error) // tests say; nil is the kernel
 
@@ -65,7 +66,7 @@ type Server struct {
 // NewServer returns a server; Serve starts it.
 func NewServer(o Options) *Server {
 	s := &Server{
-		pool: o.Pool, access: o.Access, name: o.Name, version: o.Version, log: o.Log,
+		pool: o.Pool, access: o.Access, metrics: o.Metrics, log: o.Log,
 		beat:    beatTime,
 		scrapes: make(chan struct{}, maxScrapes),
 		ended:   make(chan struct{}),
@@ -155,9 +156,11 @@ func (s *Server) table() map[string]*route {
 		return &route{allow: http.MethodGet, do: map[string]func(*call) error{http.MethodGet: do}}
 	}
 	table := map[string]*route{
-		pathEvents:  get(s.serveEvents),
-		pathVerbs:   get(s.serveVerbs),
-		pathMetrics: get(s.serveMetrics),
+		pathEvents: get(s.serveEvents),
+		pathVerbs:  get(s.serveVerbs),
+	}
+	if s.metrics != nil {
+		table[pathMetrics] = get(s.serveMetrics)
 	}
 	for _, v := range control.Verbs() {
 		r := &route{allow: http.MethodPost, do: map[string]func(*call) error{

@@ -1,10 +1,11 @@
-package api
+package metrics
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -16,35 +17,64 @@ import (
 	"github.com/scgid/scgid/control"
 )
 
-// busy gives the pool something to tell.
-func busy(p *memPool) {
-	p.status.Workers.Busy = 3
-	p.status.Starts = control.StartCounts{Total: 12, Failed: 2}
-	p.exits = map[string]uint64{"retired": 4, "exit 1": 1}
-	p.metrics = control.Metrics{Accepted: 100, Outcomes: map[string]uint64{"served": 90, "refused": 10},
-		Refusals: map[string]uint64{"timeout": 9, "failing": 1},
-		Classes:  [6]uint64{1, 0, 80, 5, 3, 1}, Retried: 2, Busy: 1500 * time.Millisecond, CPU: 250 * time.Millisecond, Memory: 1 << 20}
-	p.metrics.Service.Add(200 * time.Microsecond)
-	p.metrics.Service.Add(2 * time.Millisecond)
-	p.metrics.Service.Add(24 * time.Hour)
+// A source is a snapshot to read, and how often it was read.
+type source struct {
+	control.Metrics
+	err   error
+	reads int
 }
 
-// scrape reads /metrics as text of the format that accept names.
-func (s *site) scrape(accept string) (string, http.Header) {
-	s.t.Helper()
-	r, body := s.say(get("/metrics", "Accept: "+accept))
-	if r.StatusCode != http.StatusOK {
-		s.t.Fatalf("%s: %s", r.Status, body)
+func (s *source) read(context.Context) (control.Metrics, error) {
+	s.reads++
+	return s.Metrics, s.err
+}
+
+// quiet is a pool without requests.
+func quiet() *source {
+	return &source{Metrics: control.Metrics{Status: control.Status{
+		Name: "wiki", State: control.Running, Version: "1.2", Since: time.Unix(1700000000, 0), Generation: 1,
+		Limits: control.Limits{MinWorkers: 2, MaxWorkers: 8, MinIdle: 1, MaxIdle: 4}, Workers: control.WorkerCounts{Total: 2, Idle: 2},
+		Queue: control.Queue{Limit: 8, Listeners: []control.Listener{{Name: "scgi", Address: "/run/scgid/wiki/socket", Backlog: 3, BacklogLimit: 128}}},
+		Exits: map[string]uint64{},
+	}}}
+}
+
+// busy is a pool whose samples are not 0.
+func busy() *source {
+	s := quiet()
+	s.Metrics = control.Metrics{Status: s.Status, Accepted: 100, Outcomes: map[string]uint64{"served": 90, "refused": 10},
+		Refusals: map[string]uint64{"timeout": 9, "failing": 1},
+		Classes:  [6]uint64{1, 0, 80, 5, 3, 1}, Retried: 2, Busy: 1500 * time.Millisecond, CPU: 250 * time.Millisecond, Memory: 1 << 20}
+	s.Status.Workers.Busy = 3
+	s.Status.Starts = control.StartCounts{Total: 12, Failed: 2}
+	s.Status.Exits = map[string]uint64{"retired": 4, "exit 1": 1}
+	s.Service.Add(200 * time.Microsecond)
+	s.Service.Add(2 * time.Millisecond)
+	s.Service.Add(24 * time.Hour)
+	return s
+}
+
+// scrape reads the metrics as text of the format that accept names.
+func (s *source) scrape(t *testing.T, accept string) (string, http.Header) {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+	r.Header.Set("Accept", accept)
+	w := httptest.NewRecorder()
+	Handler(s.read, "wiki", "1.2").ServeHTTP(w, r)
+	if w.Code != http.StatusOK {
+		t.Fatalf("%d: %s", w.Code, w.Body)
 	}
-	return body, r.Header
+	if r.Header.Get("Accept") != accept {
+		t.Error("the handler has changed its request")
+	}
+	return w.Body.String(), w.Header()
 }
 
 const openMetrics = "application/openmetrics-text;version=1.0.0;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=0.0.4;q=0.3"
 
 func TestMetricsPassTheLinter(t *testing.T) {
-	s := serve(t, me(), nil)
-	busy(s.pool)
-	text, header := s.scrape("*/*")
+	s := busy()
+	text, header := s.scrape(t, "*/*")
 	if !strings.HasPrefix(header.Get("Content-Type"), "text/plain; version=0.0.4") {
 		t.Errorf("%v", header)
 	}
@@ -58,11 +88,9 @@ func TestMetricsPassTheLinter(t *testing.T) {
 }
 
 func TestMetricsTellTheSnapshotReadOnce(t *testing.T) {
-	s := serve(t, me(), nil)
-	busy(s.pool)
-	before := s.pool.calls
-	text, header := s.scrape(openMetrics)
-	if n := s.pool.calls - before; n != 1 {
+	s := busy()
+	text, header := s.scrape(t, openMetrics)
+	if n := s.reads; n != 1 {
 		t.Errorf("the pool was read %d times", n)
 	}
 	if !strings.HasPrefix(header.Get("Content-Type"), "application/openmetrics-text; version=1.0.0") || !strings.HasSuffix(text, "\n# EOF\n") {
@@ -89,22 +117,18 @@ func TestMetricsTellTheSnapshotReadOnce(t *testing.T) {
 	if t.Failed() {
 		t.Log(text)
 	}
-	ours, err := s.client.Metrics(soon(t))
-	if err != nil || !bytes.HasSuffix(ours, []byte("# EOF\n")) {
-		t.Errorf("the client's: %v", err)
-	}
 }
 
 func TestNamesFromOutsideCannotSpoilMetrics(t *testing.T) {
-	s := serve(t, me(), nil)
+	s := quiet()
 	long := strings.Repeat("é", 10000)
-	s.pool.exits = map[string]uint64{"a\"b\\c\nd": 1, "\xff\xfe": 2, "\x1b]0;x\a": 3, long: 4, long + "x": 5, "\xff\xfd": 6, "other": 7}
+	s.Status.Exits = map[string]uint64{"a\"b\\c\nd": 1, "\xff\xfe": 2, "\x1b]0;x\a": 3, long: 4, long + "x": 5, "\xff\xfd": 6, "other": 7}
 	for i := range 1000 {
-		s.pool.exits[fmt.Sprintf("x%04d", i)] = 1
+		s.Status.Exits[fmt.Sprintf("x%04d", i)] = 1
 	}
 	l := control.Listener{Name: "\xff", Address: "@" + long, Backlog: -1, BacklogLimit: 5}
-	s.pool.status.Queue.Listeners = []control.Listener{l, l}
-	text, _ := s.scrape(openMetrics)
+	s.Status.Queue.Listeners = []control.Listener{l, l}
+	text, _ := s.scrape(t, openMetrics)
 	lines, sum := 0, 0
 	for line := range strings.Lines(text) {
 		if len(line) > 1024 || !utf8.ValidString(line) || strings.ContainsAny(line, "\x1b\a\r") {
@@ -126,10 +150,22 @@ func TestNamesFromOutsideCannotSpoilMetrics(t *testing.T) {
 	}
 }
 
+// Protobuf is not text: a caller that also accepts text gets text.
+func TestMetricsAreTextWhateverIsAccepted(t *testing.T) {
+	for accept, want := range map[string]string{
+		"": "text/plain", "application/json": "text/plain", openMetrics: "application/openmetrics-text; version=1.0.0",
+		"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,text/plain;q=0.5": "text/plain",
+	} {
+		if _, header := quiet().scrape(t, accept); !strings.HasPrefix(header.Get("Content-Type"), want) {
+			t.Errorf("%q: %v", accept, header)
+		}
+	}
+}
+
 func TestAPoolThatCannotBeReadIsDown(t *testing.T) {
-	s := serve(t, me(), nil)
-	s.pool.broken = errors.New("no")
-	text, _ := s.scrape(openMetrics)
+	s := quiet()
+	s.err = errors.New("no")
+	text, _ := s.scrape(t, openMetrics)
 	if !strings.Contains(text, "scgid_up 0.0\n") || strings.Contains(text, "scgid_workers") {
 		t.Error(text)
 	}
@@ -139,10 +175,9 @@ func TestAPoolThatCannotBeReadIsDown(t *testing.T) {
 // whole: families one after the other, each described once and before its
 // samples, no sample twice, counters with _total, an end.
 func TestMetricsAreValidOpenMetrics(t *testing.T) {
-	s := serve(t, me(), nil)
-	busy(s.pool)
-	s.pool.exits["\x1b\xff\"\n"] = 3
-	text, _ := s.scrape(openMetrics)
+	s := busy()
+	s.Status.Exits["\x1b\xff\"\n"] = 3
+	text, _ := s.scrape(t, openMetrics)
 	body, ok := strings.CutSuffix(text, "# EOF\n")
 	if !ok {
 		t.Fatal("it has no end")

@@ -1,69 +1,20 @@
-package api
+package metrics
 
 import (
 	"context"
 	"maps"
-	"net/http"
 	"slices"
-	"strings"
-	"time"
-	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/scgid/scgid/control"
 )
-
-// Bounds on what names from outside may become.
-const (
-	maxLabel  = 128 // bytes of a label's value
-	maxLabels = 64  // values of a label; the rest is counted as "other"
-)
-
-var scraping = &control.Verb{Name: "metrics", Level: control.LevelRead, Doing: "read the metrics"}
-
-// serveMetrics answers with one snapshot of the pool, in the format that the
-// caller accepts. A pool that cannot be read is scgid_up 0.
-func (s *Server) serveMetrics(c *call) error {
-	if err := c.allow(control.LevelRead, scraping); err != nil {
-		return err
-	}
-	select {
-	case s.scrapes <- struct{}{}:
-		defer func() { <-s.scrapes }()
-	case <-c.r.Context().Done():
-		return c.r.Context().Err()
-	}
-	registry := prometheus.NewPedanticRegistry()
-	if err := registry.Register(&collector{ctx: c.r.Context(), pool: s.pool, name: s.name, version: s.version}); err != nil {
-		return err
-	}
-	_ = c.out.SetWriteDeadline(time.Now().Add(writeTime))
-	c.w.Header().Set("Cache-Control", "no-store")
-	promhttp.HandlerFor(registry, promhttp.HandlerOpts{
-		ErrorHandling:      promhttp.HTTPErrorOnError,
-		DisableCompression: true,
-		EnableOpenMetrics:  true,
-	}).ServeHTTP(c.w, withoutProtobuf(c.r))
-	return nil
-}
-
-// withoutProtobuf makes the reply text, whatever else the caller would take.
-func withoutProtobuf(r *http.Request) *http.Request {
-	if strings.Contains(r.Header.Get("Accept"), "application/openmetrics-text") {
-		r.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
-	} else {
-		r.Header.Del("Accept")
-	}
-	return r
-}
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("scgid_"+name, help, labels, nil)
 }
 
-// What /metrics tells. Counts begin with the master.
+// The metric families. Counts begin with the master.
 var (
 	descUp        = desc("up", "Whether the pool could be read.")
 	descInfo      = desc("info", "The pool and the version of scgid, with the value 1.", "name", "version")
@@ -98,14 +49,14 @@ var (
 	descCPU       = desc("cpu_seconds_total", "Processor time of the master and its workers.")
 )
 
-// A collector tells one snapshot of a pool, for one scrape.
+// A collector collects one snapshot of a pool, for one scrape.
 type collector struct {
 	ctx           context.Context
-	pool          control.Pool
+	read          Reader
 	name, version string
 }
 
-// Describe says what Collect may tell.
+// Describe sends all families that Collect may send samples of.
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descUp, descInfo, descState, descStart, descGen, descWorkers, descLimit, descSaturated, descBusy, descAccepted,
@@ -116,11 +67,11 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect reads the pool once and tells it.
+// Collect reads the pool once and sends its samples.
 func (c *collector) Collect(to chan<- prometheus.Metric) {
 	out := samples(to)
 	out.gauge(descInfo, 1, c.name, c.version)
-	m, err := c.pool.Metrics(c.ctx)
+	m, err := c.read(c.ctx)
 	if err != nil {
 		out.gauge(descUp, 0)
 		return
@@ -146,7 +97,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	out.count(descCPU, m.CPU.Seconds())
 }
 
-// samples is where a collector tells.
+// samples is where a collector sends to.
 type samples chan<- prometheus.Metric
 
 func (to samples) status(s control.Status) {
@@ -179,13 +130,13 @@ func (to samples) queue(q control.Queue) {
 	to.gauge(descOldest, q.OldestAge)
 	to.gauge(descQueueMax, float64(q.Limit))
 	to.gauge(descParked, float64(q.Parked))
-	told := map[[2]string]bool{}
+	sent := map[[2]string]bool{}
 	for _, l := range q.Listeners {
 		key := [2]string{label(l.Name), label(l.Address)}
-		if told[key] || len(told) == maxLabels {
+		if sent[key] || len(sent) == maxLabels {
 			continue
 		}
-		told[key] = true
+		sent[key] = true
 		if l.Backlog >= 0 {
 			to.gauge(descBacklog, float64(l.Backlog), l.Name, l.Address)
 		}
@@ -209,8 +160,8 @@ func (to samples) count(d *prometheus.Desc, value float64, labels ...string) {
 	to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, value, clean(labels)...)
 }
 
-// counts tells counts by a name that may come from outside: names that become
-// the same label are one, and of too many the last in order are "other".
+// counts sends counts by a name that may come from outside: names that become
+// the same label are added up, and of too many the last in order are "other".
 func (to samples) counts(d *prometheus.Desc, by map[string]uint64) {
 	sum := map[string]uint64{}
 	for name, n := range by {
@@ -238,33 +189,4 @@ func (to samples) histogram(d *prometheus.Desc, h control.Histogram) {
 	}
 	all := below + h.Counts[len(control.HistogramBounds)]
 	to <- prometheus.MustNewConstHistogram(d, all, h.Sum.Seconds(), buckets)
-}
-
-func clean(labels []string) []string {
-	for i := range labels {
-		labels[i] = label(labels[i])
-	}
-	return labels
-}
-
-// label makes s a label's value: valid UTF-8 of bounded length, and printable,
-// for metrics are read in terminals too.
-func label(s string) string {
-	if len(s) > 4*maxLabel {
-		s = s[:4*maxLabel] // before it is looked at
-	}
-	s = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, s)
-	if len(s) <= maxLabel {
-		return s
-	}
-	end := maxLabel - len("…")
-	for end > 0 && !utf8.RuneStart(s[end]) {
-		end--
-	}
-	return s[:end] + "…"
 }
