@@ -21,11 +21,11 @@ func (s *Server) serveEvents(c *call) error {
 	if err := c.allow(control.LevelRead, watching); err != nil {
 		return err
 	}
-	if !s.openStream(c.who.UID) {
+	if !s.streams.Acquire(c.who.UID) {
 		return control.Errorf(control.CodeBusy, "too many callers watch events").
 			WithHint("end another one, or try again")
 	}
-	defer s.closeStream(c.who.UID)
+	defer s.streams.Release(c.who.UID)
 	sub, err := s.pool.Subscribe(c.r.Context())
 	if err != nil {
 		return err
@@ -36,33 +36,6 @@ func (s *Server) serveEvents(c *call) error {
 	out.last, _ = strconv.ParseUint(c.r.Header.Get("Last-Event-ID"), 10, 64)
 	s.copyEvents(out, sub.C)
 	return nil
-}
-
-// openStream takes one of the places for streams, if there is one: for all but
-// uid 0 a quarter stays free.
-func (s *Server) openStream(uid uint32) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all, others := 0, 0
-	for user, n := range s.streams {
-		all += n
-		if user != 0 {
-			others += n
-		}
-	}
-	if all >= maxStreams || uid != 0 && (others >= maxStreams*3/4 || s.streams[uid] >= userStreams) {
-		return false
-	}
-	s.streams[uid]++
-	return true
-}
-
-func (s *Server) closeStream(uid uint32) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.streams[uid]--; s.streams[uid] == 0 {
-		delete(s.streams, uid)
-	}
 }
 
 func (s *Server) copyEvents(out *stream, events <-chan control.Event) {

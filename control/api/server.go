@@ -24,7 +24,7 @@ const (
 	beatTime    = 20 * time.Second       // between signs of life on an event stream
 	briefTime   = 250 * time.Millisecond // that name and state may be old, for those who see no more
 	maxScrapes  = 4                      // at once
-	maxStreams  = 32                     // of events
+	maxStreams  = 32                     // of events; for all but uid 0 a quarter stays free
 	userStreams = 8                      // of one user other than uid 0
 )
 
@@ -58,9 +58,10 @@ type Server struct {
 	end     sync.Once
 	brief   brief
 
-	mu      sync.Mutex
-	gates   []*gate        // guarded by mu
-	streams map[uint32]int // by user; guarded by mu
+	streams control.Quota
+
+	mu    sync.Mutex
+	gates []*gate // guarded by mu
 }
 
 // NewServer returns a server; Serve starts it.
@@ -70,7 +71,7 @@ func NewServer(o Options) *Server {
 		beat:    beatTime,
 		scrapes: make(chan struct{}, maxScrapes),
 		ended:   make(chan struct{}),
-		streams: map[uint32]int{},
+		streams: control.Quota{All: maxStreams, Others: maxStreams * 3 / 4, User: userStreams},
 	}
 	if s.log == nil {
 		s.log = func(string, ...any) {}

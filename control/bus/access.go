@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -48,8 +47,7 @@ func (s *session) mayChange(c *call, v *control.Verb) (control.Caller, error) {
 	}
 	access := s.f.o.Access
 	level := access.Level(who)
-	// Reading is open to whoever the bus lets through.
-	denied := control.Denied(v, who, max(level, control.LevelRead))
+	denied := control.Denied(v, who, level)
 	own := who.UID == access.OwnUID
 	switch {
 	case s.f.o.Session && !own:
@@ -85,44 +83,13 @@ func (s *session) caller(sender string) (control.Caller, error) {
 	return control.Caller{UID: uid, GIDs: gids, PID: int(pid)}, nil
 }
 
-// asks counts the questions to polkit that wait for an answer.
-type asks struct {
-	mu    sync.Mutex
-	all   int            // guarded by mu
-	users map[uint32]int // guarded by mu
-}
-
-// begin takes a place for a question by this user, if there is one.
-func (a *asks) begin(uid uint32) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.all >= asksMax || a.users[uid] >= asksUserMax {
-		return false
-	}
-	if a.users == nil {
-		a.users = map[uint32]int{}
-	}
-	a.all++
-	a.users[uid]++
-	return true
-}
-
-func (a *asks) end(uid uint32) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.all--
-	if a.users[uid]--; a.users[uid] == 0 {
-		delete(a.users, uid)
-	}
-}
-
 // polkit asks polkit. The call gives up its slot meanwhile: people who think
 // must not keep others from being served.
 func (s *session) polkit(c *call, v *control.Verb, who control.Caller) bool {
-	if !s.asks.begin(who.UID) {
+	if !s.asks.Acquire(who.UID) {
 		return false
 	}
-	defer s.asks.end(who.UID)
+	defer s.asks.Release(who.UID)
 	s.leave(c)
 	yes := s.ask(c, v)
 	return s.sit(c) == nil && yes

@@ -58,19 +58,29 @@ func (w *follower) begin(ctx context.Context) error {
 		w.workers[one.ID] = announced(workerProperties, one)
 	}
 	if o := st.Operation; o != nil && o.State != control.OpRunning {
-		// An upgrade ends in a process that is not on the bus yet.
-		if w.s.f.clock.Now().Sub(o.Ended) < endNews {
-			w.ended = o
-		} else {
-			w.s.f.toldEnd = o.ID
-		}
+		w.ended = o
 	}
 	return nil
 }
 
 // endNews is how old the end of an operation may be to be told all the same
-// when the bus was not there.
+// when the bus or a reader was not there.
 const endNews = time.Minute
+
+// tellOldEnd tells the first reader of an operation that ended before: an
+// upgrade ends in a process that is not on the bus yet, and that nobody has
+// read from.
+func (w *follower) tellOldEnd() {
+	o := w.ended
+	w.ended = nil
+	switch {
+	case o == nil:
+	case w.s.f.clock.Now().Sub(o.Ended) < endNews:
+		w.tellEnd(o)
+	default:
+		w.s.f.toldEnd = max(w.s.f.toldEnd, o.ID)
+	}
+}
 
 // errEventsEnded says that the pool has ended, or is about to.
 var errEventsEnded = errors.New("the pool's events have ended")
@@ -78,7 +88,6 @@ var errEventsEnded = errors.New("the pool's events have ended")
 // follow works until ctx ends, the bus goes or the events end.
 func (w *follower) follow(ctx, bus context.Context) error {
 	defer func() { w.stop() }()
-	w.tellEnd(w.ended)
 	for {
 		select {
 		case e, ok := <-w.events:
@@ -86,6 +95,8 @@ func (w *follower) follow(ctx, bus context.Context) error {
 				return errEventsEnded
 			}
 			w.hear(e)
+		case <-w.s.readers.came:
+			w.tellOldEnd()
 		case <-w.heartbeat:
 			w.heartbeat = nil
 			w.announce(ctx)
@@ -109,7 +120,7 @@ func (w *follower) hear(e control.Event) {
 	case control.EventState:
 		w.tellState(e.State)
 	case control.EventWorkerExited:
-		w.s.emit(poolPath, poolIface+".WorkerExited", e.Worker, count(e.PID), clean(e.Reason), e.Served)
+		w.s.tellReaders(poolPath, poolIface+".WorkerExited", e.Worker, count(e.PID), clean(e.Reason), e.Served)
 		w.gone(e.Worker)
 	case control.EventSaturated, control.EventRelieved:
 		w.full = e.Kind == control.EventSaturated
@@ -142,7 +153,7 @@ func (w *follower) plan(ctx context.Context) {
 func (w *follower) announce(ctx context.Context) {
 	w.last = w.s.f.clock.Now()
 	if w.refusals > 0 {
-		w.s.emit(poolPath, poolIface+".Refused", w.refusals)
+		w.s.tellReaders(poolPath, poolIface+".Refused", w.refusals)
 		w.refusals = 0
 	}
 	if !w.dirty {
@@ -169,30 +180,35 @@ func (w *follower) tellPool(st control.Status) {
 	}
 	if w.full != w.saturated {
 		w.saturated = w.full
-		w.s.emit(poolPath, poolIface+".PoolSaturated", w.full)
+		w.s.tellReaders(poolPath, poolIface+".PoolSaturated", w.full)
 	}
 	now := announced(poolProperties, st)
-	w.changed(poolPath, poolIface, now.since(w.pool))
+	changed := now.since(w.pool)
+	if state, ok := changed["State"]; ok {
+		delete(changed, "State")
+		w.s.broadcast(poolPath, propertiesIface+".PropertiesChanged", poolIface, values{"State": state}, []string{})
+	}
+	w.changed(poolPath, poolIface, changed)
 	w.pool = now
 }
 
 func (w *follower) tellState(state string) {
 	if state != "" && state != w.state {
 		w.state = state
-		w.s.emit(poolPath, poolIface+".StateChanged", clean(state))
+		w.s.broadcast(poolPath, poolIface+".StateChanged", clean(state))
 	}
 }
 
 // tellEnd tells of the end of an operation, once. Of the reason it tells the
-// first line only: what follows may be an application's own words, and any
-// user of the bus may listen. Who ordered the operation gets all of it.
+// first line only: what follows may be an application's own words. The caller
+// of the operation gets all of it.
 func (w *follower) tellEnd(o *control.Operation) {
 	if o == nil || o.State == control.OpRunning || o.ID <= w.s.f.toldEnd {
 		return
 	}
 	w.s.f.toldEnd = o.ID
 	reason, _, _ := strings.Cut(o.Error, "\n")
-	w.s.emit(poolPath, poolIface+".ReloadFinished", clean(o.Kind), o.State == control.OpDone, count(o.Generation), clean(reason))
+	w.s.tellReaders(poolPath, poolIface+".ReloadFinished", clean(o.Kind), o.State == control.OpDone, count(o.Generation), clean(reason))
 }
 
 // tellWorkers compares the workers with those that the bus knows.
@@ -213,7 +229,7 @@ func (w *follower) tellWorkers(ctx context.Context) error {
 			w.changed(pathOf(one.ID), workerIface, now.since(old))
 			continue
 		}
-		w.s.emit(rootPath, managerIface+".InterfacesAdded", pathOf(one.ID),
+		w.s.tellReaders(rootPath, managerIface+".InterfacesAdded", pathOf(one.ID),
 			map[string]values{workerIface: valuesOf(workerProperties, one, nil)})
 	}
 	for id := range w.workers {
@@ -236,11 +252,11 @@ func (w *follower) gone(id uint64) {
 // removed is for a holder of order.
 func (w *follower) removed(id uint64) {
 	delete(w.workers, id)
-	w.s.emit(rootPath, managerIface+".InterfacesRemoved", pathOf(id), []string{workerIface})
+	w.s.tellReaders(rootPath, managerIface+".InterfacesRemoved", pathOf(id), []string{workerIface})
 }
 
 func (w *follower) changed(path dbus.ObjectPath, iface string, changed values) {
 	if len(changed) > 0 {
-		w.s.emit(path, propertiesIface+".PropertiesChanged", iface, changed, []string{})
+		w.s.tellReaders(path, propertiesIface+".PropertiesChanged", iface, changed, []string{})
 	}
 }

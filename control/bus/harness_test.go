@@ -302,8 +302,24 @@ func errorName(err error) string {
 	return err.Error()
 }
 
-// signals subscribes to all signals of the pool.
+// signals subscribes to all signals of the pool, and reads from it, so that
+// those come too that are for readers.
 func signals(t testing.TB, c *dbus.Conn) chan *dbus.Signal {
+	t.Helper()
+	ch := subscribe(t, c)
+	read(t, c)
+	return ch
+}
+
+func read(t testing.TB, c *dbus.Conn) {
+	t.Helper()
+	if err := pool(c).Call(propertiesIface+".GetAll", 0, poolIface).Err; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// subscribe subscribes to all signals of the pool.
+func subscribe(t testing.TB, c *dbus.Conn) chan *dbus.Signal {
 	t.Helper()
 	ch := make(chan *dbus.Signal, 1000)
 	c.Signal(ch)

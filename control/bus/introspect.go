@@ -30,13 +30,13 @@ func (s *session) introspect(c *call) ([]any, error) {
 	case c.path == rootPath:
 		b.WriteString(managerXML)
 	case worker:
-		if _, err := s.readProperties(c.path, workerIface); err != nil {
+		if _, err := s.readProperties(c, workerIface); err != nil {
 			return nil, err
 		}
 		b.WriteString(workerXML)
 	}
 	b.WriteString(standardXML)
-	below, err := s.below(c.path)
+	below, err := s.below(c)
 	if err != nil {
 		return nil, err
 	}
@@ -47,10 +47,10 @@ func (s *session) introspect(c *call) ([]any, error) {
 	return []any{b.String()}, nil
 }
 
-// below returns the names of the objects just below path.
-func (s *session) below(path dbus.ObjectPath) ([]string, error) {
-	if path != workerPath {
-		return nodes[path], nil
+// below returns the names of the objects just below that of a call.
+func (s *session) below(c *call) ([]string, error) {
+	if c.path != workerPath || c.denied != nil {
+		return nodes[c.path], nil
 	}
 	ctx, cancel := context.WithTimeout(s.calls, askLimit)
 	defer cancel()

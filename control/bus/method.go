@@ -13,17 +13,17 @@ import (
 // poolMethods are the methods of org.scgid1.Pool: every verb that has a name
 // on the bus, and ResetLimits for a flag of scale.
 var poolMethods = map[string]method{
-	"Scale":        {"iiii", order("scale", scaleArgs, limits)},
-	"ResetLimits":  {"", order("scale", func([]any) map[string]any { return map[string]any{"reset": true} }, limits)},
-	"Pause":        {"t", order("pause", func(b []any) map[string]any { return map[string]any{"limit": seconds(b[0])} }, nil)},
-	"Resume":       {"", order("resume", nil, nil)},
-	"Reload":       {"", order(control.OpReload, nil, operation)},
-	"Rollback":     {"", order(control.OpRollback, nil, operation)},
-	"Upgrade":      {"", order(control.OpUpgrade, nil, operation)},
-	"Stop":         {"bt", order("stop", stopArgs, stopReport)},
-	"RetireWorker": {"t", order("retire", workerArgs, nil)},
-	"KillWorker":   {"t", order("kill", workerArgs, nil)},
-	"DumpWorker":   {"t", order("dump", workerArgs, nil)},
+	"Scale":        {"iiii", false, order("scale", scaleArgs, limits)},
+	"ResetLimits":  {"", false, order("scale", func([]any) map[string]any { return map[string]any{"reset": true} }, limits)},
+	"Pause":        {"t", false, order("pause", func(b []any) map[string]any { return map[string]any{"limit": seconds(b[0])} }, nil)},
+	"Resume":       {"", false, order("resume", nil, nil)},
+	"Reload":       {"", false, order(control.OpReload, nil, operation)},
+	"Rollback":     {"", false, order(control.OpRollback, nil, operation)},
+	"Upgrade":      {"", false, order(control.OpUpgrade, nil, operation)},
+	"Stop":         {"bt", false, order("stop", stopArgs, stopReport)},
+	"RetireWorker": {"t", false, order("retire", workerArgs, nil)},
+	"KillWorker":   {"t", false, order("kill", workerArgs, nil)},
+	"DumpWorker":   {"t", false, order("dump", workerArgs, nil)},
 }
 
 // order makes a method of a verb: args names its arguments, as in JSON, and

@@ -74,7 +74,7 @@ func TestAFailedReloadGivesItsCallerTheWholeReason(t *testing.T) {
 func TestEveryEndOfAnOperationIsToldOnce(t *testing.T) {
 	b := startBus(t, "session", openConfig)
 	c := b.client(t, os.Getuid())
-	news := signals(t, c)
+	news := subscribe(t, c)
 	p := newFakePool()
 	end := func(id uint64, kind string, ago time.Duration) *control.Operation {
 		now := time.Now()
@@ -84,6 +84,7 @@ func TestEveryEndOfAnOperationIsToldOnce(t *testing.T) {
 	clock := newFakeClock()
 	clock.now = time.Now()
 	r := b.run(t, p, func(f *Front) { f.clock = clock })
+	read(t, c)
 	if s := next(t, news, "ReloadFinished"); s.Body[0] != "upgrade" || s.Body[1] != true {
 		t.Errorf("after an upgrade: %v", s)
 	}
@@ -100,6 +101,7 @@ func TestEveryEndOfAnOperationIsToldOnce(t *testing.T) {
 	// What is long over is no news, whoever starts.
 	p.st.Operation = end(6, control.OpReload, 2*time.Minute)
 	b.run(t, p, func(f *Front) { f.clock = clock })
+	read(t, c)
 	p.exit(1, "x")
 	for s := range news {
 		if strings.HasSuffix(s.Name, ".ReloadFinished") {

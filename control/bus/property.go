@@ -63,8 +63,8 @@ var poolProperties = []property[control.Status]{
 	{"Exits", silent, func(st control.Status) any { return exits(st.Exits) }},
 }
 
-// The texts of a worker's request (method, URI, client) are not here: any user
-// may read properties, and a URI may hold a secret.
+// The texts of a worker's request (method, URI, client) are not here: a URI may
+// hold a secret, and those who may read need not have it.
 var workerProperties = []property[control.Worker]{
 	{"ID", constant, func(w control.Worker) any { return w.ID }},
 	{"Generation", constant, func(w control.Worker) any { return count(w.Generation) }},
@@ -109,6 +109,17 @@ func valuesOf[T any](all []property[T], x T, keep func(property[T]) bool) values
 // announced are the properties whose changes are signalled.
 func announced[T any](all []property[T], x T) values {
 	return valuesOf(all, x, func(p property[T]) bool { return p.emits == emitted })
+}
+
+// public returns what of v everybody may know.
+func (v values) public() values {
+	out := values{}
+	for name, value := range v {
+		if isPublic(name) {
+			out[name] = value
+		}
+	}
+	return out
 }
 
 // since returns what of v is not the same in old. Announced properties are of

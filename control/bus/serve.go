@@ -19,7 +19,8 @@ type call struct {
 	interactive   bool // its user may be asked for a password
 	wantsReply    bool
 	serial        uint32
-	seated        bool // it holds a slot
+	seated        bool  // it holds a slot
+	denied        error // why its sender may know name and state only; nil if it may read
 }
 
 // route is a call as godbus takes it apart: object, interface, method. There
@@ -103,14 +104,17 @@ func (s *session) serve(c *call) {
 		s.answer(c, nil, fail(errLimits, "too many calls at a time, try again"))
 		return
 	}
-	if c.member == "GetManagedObjects" {
-		s.order.Lock()
-		defer s.order.Unlock()
-	}
 	m, err := lookup(c)
 	if err != nil {
 		s.answer(c, nil, err)
 		return
+	}
+	if m.reads {
+		c.denied = s.mayRead(c.sender)
+	}
+	if c.member == "GetManagedObjects" {
+		s.order.Lock()
+		defer s.order.Unlock()
 	}
 	out, err := m.do(s, c)
 	s.answer(c, out, err)
@@ -136,17 +140,18 @@ func (s *session) sit(c *call) error {
 
 // A method is one that objects have.
 type method struct {
-	in string // signature of the arguments
-	do func(*session, *call) ([]any, error)
+	in    string // signature of the arguments
+	reads bool   // what it does depends on whether its caller may read
+	do    func(*session, *call) ([]any, error)
 }
 
 // standard are the methods of every object that has anything.
 var standard = map[string]map[string]method{
-	introspectIface: {"Introspect": {"", (*session).introspect}},
+	introspectIface: {"Introspect": {"", true, (*session).introspect}},
 	propertiesIface: {
-		"Get":    {"ss", (*session).getProperty},
-		"GetAll": {"s", (*session).getProperties},
-		"Set":    {"ssv", (*session).setProperty},
+		"Get":    {"ss", true, (*session).getProperty},
+		"GetAll": {"s", true, (*session).getProperties},
+		"Set":    {"ssv", true, (*session).setProperty},
 	},
 }
 
@@ -155,7 +160,7 @@ var standard = map[string]map[string]method{
 func interfacesAt(path dbus.ObjectPath) map[string]map[string]method {
 	switch path {
 	case rootPath:
-		return map[string]map[string]method{managerIface: {"GetManagedObjects": {"", (*session).managedObjects}}}
+		return map[string]map[string]method{managerIface: {"GetManagedObjects": {"", true, (*session).managedObjects}}}
 	case poolPath:
 		return map[string]map[string]method{poolIface: poolMethods}
 	case logPath:

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/scgid/scgid/control"
 )
 
 // Time limits.
@@ -37,9 +39,11 @@ type session struct {
 	calls context.Context
 	end   context.CancelFunc
 	slots chan struct{} // one is held by each call that is served
-	asks  asks
+	asks  control.Quota // questions to polkit that wait for an answer
 
 	waiting chan struct{} // one is held by each call that waits for an operation
+
+	readers readers
 
 	// order keeps what goes out about worker objects in order: a list of them
 	// is not sent after the news that one in it is gone.
@@ -49,7 +53,8 @@ type session struct {
 }
 
 func newSession(f *Front) *session {
-	s := &session{f: f, slots: make(chan struct{}, callsMax), waiting: make(chan struct{}, waitingMax)}
+	s := &session{f: f, slots: make(chan struct{}, callsMax), waiting: make(chan struct{}, waitingMax),
+		asks: control.Quota{All: asksMax, Others: asksMax, User: asksUserMax}, readers: newReaders()}
 	s.calls, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -112,7 +117,7 @@ func (s *session) connect(ctx context.Context) error {
 		return err
 	}
 	s.wire = newWire(raw, s.refuse)
-	s.conn, err = dbus.NewConn(s.wire, dbus.WithHandler(s), dbus.WithSignalHandler(deaf{}))
+	s.conn, err = dbus.NewConn(s.wire, dbus.WithHandler(s), dbus.WithSignalHandler(departures{s}))
 	if err != nil {
 		raw.Close()
 		return err
@@ -178,16 +183,5 @@ func (s *session) close() {
 	s.wire.Close()
 	s.conn.Close()
 }
-
-// emit sends a signal. Its error is that of a connection that has ended, which
-// follow sees.
-func (s *session) emit(path dbus.ObjectPath, signal string, values ...any) {
-	_ = s.conn.Emit(path, signal, values...)
-}
-
-// deaf hears no signals.
-type deaf struct{}
-
-func (deaf) DeliverSignal(string, string, *dbus.Signal) {}
 
 var errBusGone = errors.New("the bus has gone")

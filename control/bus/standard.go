@@ -26,11 +26,14 @@ func (s *session) propertiesAt(ctx context.Context, path dbus.ObjectPath, iface 
 
 func (s *session) getProperty(c *call) ([]any, error) {
 	iface, name := c.body[0].(string), c.body[1].(string)
-	all, err := s.readProperties(c.path, iface)
+	all, err := s.readProperties(c, iface)
 	if err != nil {
 		return nil, err
 	}
 	v, ok := all[name]
+	if !ok && c.denied != nil && interfaceOf(c.path, iface) == poolIface {
+		return nil, c.denied
+	}
 	if !ok {
 		return nil, unknownProperty(iface, name)
 	}
@@ -38,24 +41,38 @@ func (s *session) getProperty(c *call) ([]any, error) {
 }
 
 func (s *session) getProperties(c *call) ([]any, error) {
-	all, err := s.readProperties(c.path, c.body[0].(string))
+	all, err := s.readProperties(c, c.body[0].(string))
 	if err != nil {
 		return nil, err
 	}
 	return []any{map[string]dbus.Variant(all)}, nil
 }
 
-// readProperties is propertiesAt with a time limit; an empty interface stands
-// for the object's own.
-func (s *session) readProperties(path dbus.ObjectPath, iface string) (values, error) {
-	ctx, cancel := context.WithTimeout(s.calls, askLimit)
-	defer cancel()
+// interfaceOf returns the interface that iface means in a call to an object:
+// an empty name stands for the object's own.
+func interfaceOf(path dbus.ObjectPath, iface string) string {
 	if iface == "" {
 		for own := range interfacesAt(path) {
-			iface = own
+			return own
 		}
 	}
-	return s.propertiesAt(ctx, path, iface)
+	return iface
+}
+
+// readProperties is propertiesAt with a time limit and for the caller: one that
+// may not read gets what is public, and learns nothing of other objects.
+func (s *session) readProperties(c *call, iface string) (values, error) {
+	ctx, cancel := context.WithTimeout(s.calls, askLimit)
+	defer cancel()
+	iface = interfaceOf(c.path, iface)
+	if c.denied != nil && (iface == workerIface || iface == logIface) {
+		return nil, c.denied
+	}
+	all, err := s.propertiesAt(ctx, c.path, iface)
+	if c.denied != nil {
+		all = all.public()
+	}
+	return all, err
 }
 
 // setProperty refuses, but for the log level: changes go through methods,
@@ -65,11 +82,11 @@ func (s *session) setProperty(c *call) ([]any, error) {
 	if c.path == logPath && (iface == logIface || iface == "") && name == "LogLevel" {
 		return nil, s.setLogLevel(c, c.body[2].(dbus.Variant))
 	}
-	all, err := s.readProperties(c.path, iface)
+	all, err := s.readProperties(c, iface)
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := all[name]; !ok {
+	if _, ok := all[name]; !ok && c.denied == nil {
 		return nil, unknownProperty(iface, name)
 	}
 	return nil, fail(errReadOnly, fmt.Sprintf("property %.255s is read-only", name))
@@ -80,12 +97,15 @@ func unknownProperty(iface, name string) error {
 }
 
 // managedObjects is of org.freedesktop.DBus.ObjectManager.
-func (s *session) managedObjects(*call) ([]any, error) {
+func (s *session) managedObjects(c *call) ([]any, error) {
 	ctx, cancel := context.WithTimeout(s.calls, askLimit)
 	defer cancel()
 	pool, err := s.poolValues(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if c.denied != nil {
+		return []any{map[dbus.ObjectPath]map[string]values{poolPath: {poolIface: pool.public()}}}, nil
 	}
 	workers, err := s.f.o.Pool.Workers(ctx)
 	if err != nil {
