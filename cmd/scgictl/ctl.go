@@ -27,8 +27,8 @@ type ctl struct {
 	json   bool   // --json
 	socket string // --socket
 
-	uid     int // effective
-	sockets func() ([]api.Found, error)
+	uid     int    // effective
+	root    string // of the runtime directories of system pools
 	configs config.Roots
 	systemd string // a directory that is there when systemd runs the machine
 
@@ -44,11 +44,14 @@ const answerTime = 30 * time.Second
 func newCtl() *ctl {
 	c := &ctl{
 		out: newScreen(os.Stdout), err: newScreen(os.Stderr), in: os.Stdin,
-		uid: os.Geteuid(), sockets: api.Sockets, configs: config.DefaultRoots, systemd: "/run/systemd/system", upgradeLimit: upgradeLimit,
+		uid: os.Geteuid(), root: api.SystemRoot, configs: config.DefaultRoots, systemd: "/run/systemd/system", upgradeLimit: upgradeLimit,
 	}
 	c.asks = term.IsTerminal(int(os.Stdin.Fd()))
 	return c
 }
+
+// sockets finds the control sockets of this machine's and this user's pools.
+func (c *ctl) sockets() ([]api.Found, error) { return api.Sockets(c.root, api.UserRoot()) }
 
 // soon bounds what a master is to answer at once.
 func soon(ctx context.Context) (context.Context, context.CancelFunc) {

@@ -158,7 +158,7 @@ func (d *doctor) find() error {
 		d.loadConfig()
 	}
 	if d.socket == "" && d.conf != nil && d.conf.Control.Socket != "" {
-		d.target = targetAt(d.conf.Control.Socket)
+		d.target = d.ctl.targetAt(d.conf.Control.Socket)
 		return nil
 	}
 	t, err := d.ctl.target("doctor", d.name)
@@ -174,7 +174,7 @@ func (d *doctor) find() error {
 		d.loadConfig()
 	}
 	if d.target == nil && d.conf != nil && d.conf.Control.Socket != "" {
-		d.target = targetAt(d.conf.Control.Socket)
+		d.target = d.ctl.targetAt(d.conf.Control.Socket)
 	}
 	return nil
 }

@@ -60,11 +60,11 @@ const (
 
 // scgictl is the command itself, on a machine of its own.
 func scgictl() int {
-	api.SystemRoot = os.Getenv(envSystem)
 	if uid, err := strconv.Atoi(os.Getenv(envUID)); err == nil {
 		become(uid, "")
 	}
 	c := newCtl()
+	c.root = os.Getenv(envSystem)
 	c.systemd = os.Getenv(envSystemd)
 	if uid, err := strconv.Atoi(os.Getenv(envEUID)); err == nil {
 		c.uid = uid
@@ -246,9 +246,9 @@ func awaitText(ts *testscript.TestScript, neg bool, args []string) {
 
 // mainPIDOf sets $MAINPID to the process that serves a pool: mainpid NAME.
 func mainPIDOf(ts *testscript.TestScript, neg bool, args []string) {
-	pid, _, err := api.NewClient(filepath.Join(ts.Getenv("SYSTEM"), args[0], api.SocketName)).Peer(context.Background())
+	peer, err := api.NewClient(filepath.Join(ts.Getenv("SYSTEM"), args[0], api.SocketName)).Peer(context.Background())
 	ts.Check(err)
-	ts.Setenv("MAINPID", strconv.Itoa(pid))
+	ts.Setenv("MAINPID", strconv.Itoa(peer.PID))
 }
 
 // isHarmless wants text without anything that a terminal obeys.

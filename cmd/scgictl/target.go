@@ -110,7 +110,7 @@ var nameForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
 // target finds the pool. An empty name means the only one.
 func (c *ctl) target(verb, name string) (*target, error) {
 	if c.socket != "" {
-		return targetAt(c.socket), nil
+		return c.targetAt(c.socket), nil
 	}
 	if name != "" && !nameForm.MatchString(name) {
 		hint := "scgictl list shows the pools"
@@ -180,20 +180,23 @@ func (u unreachable) Unwrap() error { return u.err }
 func targetOf(f api.Found) *target {
 	t := &target{Client: api.NewClient(f.Socket), name: f.Name, user: f.User}
 	if !f.User {
-		t.unit = "scgid@" + f.Name + ".service"
+		t.unit = unitOf(f.Name)
 	}
 	return t
 }
 
-// targetAt is a pool by its socket. One in the system's directory is the
-// system's, however it was named.
-func targetAt(socket string) *target {
+// targetAt is a pool by its socket. One that a path in the system's directory
+// names is called as there; whose it is, verify sees for itself.
+func (c *ctl) targetAt(socket string) *target {
 	dir := filepath.Dir(filepath.Clean(socket))
-	if filepath.Base(socket) == api.SocketName && filepath.Dir(dir) == api.SystemRoot {
+	if filepath.Base(socket) == api.SocketName && filepath.Dir(dir) == c.root {
 		return targetOf(api.Found{Name: filepath.Base(dir), Socket: socket})
 	}
 	return &target{Client: api.NewClient(socket)}
 }
+
+// unitOf is the unit of a pool of the system.
+func unitOf(name string) string { return "scgid@" + name + ".service" }
 
 // notRunning is the error where no pool is found.
 func (c *ctl) notRunning(name string, found []api.Found) error {
@@ -236,7 +239,7 @@ func running(found []api.Found) []api.Found {
 	defer cancel()
 	var all []api.Found
 	for _, f := range found {
-		if _, _, err := api.NewClient(f.Socket).Peer(ctx); !isNotRunning(err) {
+		if _, err := api.NewClient(f.Socket).Peer(ctx); !isNotRunning(err) {
 			all = append(all, f)
 		}
 	}

@@ -46,18 +46,18 @@ func topCommand(c *ctl) *cobra.Command {
 // answers, that starts a process: it is done once for each peer. What changes
 // something goes to t itself, which makes sure each time.
 func (c *ctl) topReader(ctx context.Context, t *target) *api.Client {
-	if c.uid != 0 || t.unit == "" {
+	if c.uid != 0 {
 		return t.Client
 	}
 	r, known := api.NewClient(t.Socket()), 0
-	r.Verify(func(pid int, _ uint32) error {
-		if pid == known {
+	r.Verify(func(p api.Peer) error {
+		if p.PID == known {
 			return nil
 		}
 		if _, err := t.Status(ctx); err != nil {
 			return err
 		}
-		known = pid // looks follow one another
+		known = p.PID // looks follow one another
 		return nil
 	})
 	return r

@@ -93,7 +93,7 @@ func TestTopMakesSureOnceWhoAnswers(t *testing.T) {
 	socket := serveTop(t, p, control.Access{OwnUID: uint32(os.Getuid()), OwnFull: true, Group: -1, ReadGroup: -1})
 	tg := &target{Client: api.NewClient(socket), name: "wiki", unit: "scgid@wiki.service"}
 	asked, wrong := 0, error(nil)
-	tg.Verify(func(int, uint32) error { asked++; return wrong })
+	tg.Verify(func(api.Peer) error { asked++; return wrong })
 	c := &ctl{uid: 0}
 	reader := c.topReader(context.Background(), tg)
 	for range 3 {

@@ -12,7 +12,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -35,7 +34,7 @@ const (
 // context, which gives context.Canceled.
 type Client struct {
 	socket string
-	check  func(pid int, uid uint32) error
+	check  func(Peer) error
 }
 
 // NewClient returns a client for the socket with this path. It connects only
@@ -50,10 +49,9 @@ var ErrCut = &control.Error{Code: control.CodeOver, Text: "the master has ended,
 // Socket is the path of the socket.
 func (c *Client) Socket() string { return c.socket }
 
-// Verify has each connection checked before anything is said on it: check
-// gets the process and user that listen, as Peer returns them. What it returns
-// ends the call.
-func (c *Client) Verify(check func(pid int, uid uint32) error) { c.check = check }
+// Verify has each connection checked before anything is said on it: check gets
+// the peer of that connection. An error that it returns ends the call.
+func (c *Client) Verify(check func(Peer) error) { c.check = check }
 
 // Call calls a verb with these arguments, which may be nil, and decodes what
 // it returns into out, unless that is nil. Where a verb takes seconds they may
@@ -154,21 +152,6 @@ func (c *Client) EventsFrom(ctx context.Context, ready func() error, each func(c
 // stopped is an error of the caller's own function, to be returned as it is.
 type stopped struct{ error }
 
-// Peer returns the process that listens on the socket and its user, as the
-// kernel says (SO_PEERCRED, unix(7)).
-func (c *Client) Peer(ctx context.Context) (pid int, uid uint32, err error) {
-	conn, err := c.dial(ctx)
-	if err != nil {
-		return 0, 0, c.explain(ctx, err)
-	}
-	defer conn.Close()
-	cred, err := peerCred(conn)
-	if err != nil {
-		return 0, 0, control.AsError(err)
-	}
-	return int(cred.Pid), cred.Uid, nil
-}
-
 // ask sends one request and decodes its reply.
 func (c *Client) ask(ctx context.Context, method, path string, body []byte, out any) error {
 	return c.exchange(ctx, method, path, typeJSON, body, func(r *http.Response) error {
@@ -186,7 +169,7 @@ func (c *Client) ask(ctx context.Context, method, path string, body []byte, out 
 // exchange sends one request on a connection of its own and has read take a
 // reply that is no problem.
 func (c *Client) exchange(ctx context.Context, method, path, accept string, body []byte, read func(*http.Response) error) error {
-	conn, err := c.dial(ctx)
+	conn, peer, err := c.dial(ctx)
 	if err != nil {
 		return c.explain(ctx, err)
 	}
@@ -194,8 +177,10 @@ func (c *Client) exchange(ctx context.Context, method, path, accept string, body
 	// A deadline in the past ends whatever waits on the connection.
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 
-	if err := c.verify(conn); err != nil {
-		return err
+	if c.check != nil {
+		if err := c.check(peer); err != nil {
+			return err
+		}
 	}
 	// A server that is full answers before it has read anything, and closes:
 	// the answer is read whatever became of the request.
@@ -259,60 +244,6 @@ func readAll(r io.Reader) ([]byte, error) {
 	return b, err
 }
 
-// errNoSocket: what is at the path is something else.
-var errNoSocket = errors.New("it is no socket")
-
-// dial connects to the socket at the path, and follows no link there: the
-// directory belongs to the pool's user, and an application that had one to the
-// socket of another pool would have root steer that. connect(2) on a Unix socket
-// whose backlog is full says EAGAIN at once; that passes.
-func (c *Client) dial(ctx context.Context) (*net.UnixConn, error) {
-	fd, err := unix.Open(c.socket, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: c.socket, Err: err}
-	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, os.NewSyscallError("fstat", err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		return nil, errNoSocket
-	}
-	return c.connect(ctx, "/proc/self/fd/"+strconv.Itoa(fd))
-}
-
-func (c *Client) connect(ctx context.Context, path string) (*net.UnixConn, error) {
-	const patience = 2 * time.Second
-	began, pause := time.Now(), 5*time.Millisecond
-	for {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
-		if err == nil {
-			return conn.(*net.UnixConn), nil
-		}
-		if !errors.Is(err, unix.EAGAIN) || time.Since(began) > patience {
-			return nil, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(pause):
-			pause = min(2*pause, 100*time.Millisecond)
-		}
-	}
-}
-
-func (c *Client) verify(conn *net.UnixConn) error {
-	if c.check == nil {
-		return nil
-	}
-	cred, err := peerCred(conn)
-	if err != nil {
-		return control.AsError(err)
-	}
-	return c.check(int(cred.Pid), cred.Uid)
-}
-
 // explain turns what went wrong into what is told.
 func (c *Client) explain(ctx context.Context, err error) error {
 	var own stopped
@@ -326,8 +257,8 @@ func (c *Client) explain(ctx context.Context, err error) error {
 		return context.Canceled
 	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded):
 		return control.Errorf(control.CodeTimeout, "%s has not answered within the time limit", c.socket)
-	case errors.Is(err, errNoSocket):
-		return control.Errorf(control.CodeProtocol, "%s is no socket", c.socket)
+	case errors.Is(err, errNotSocket):
+		return control.Errorf(control.CodeProtocol, "%s is not a socket", c.socket)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
 		return control.Errorf(control.CodeNotRunning, "nothing is running: %s does not exist", c.socket).
 			WithHint("is scgid running?")

@@ -143,14 +143,14 @@ func TestClientWaitsNoLongerThanItsContext(t *testing.T) {
 func TestPeerIsWhoListens(t *testing.T) {
 	noLeft(t)
 	s := serve(t, me(), nil)
-	pid, uid, err := s.client.Peer(soon(t))
-	if err != nil || pid != os.Getpid() || uid != uint32(os.Getuid()) {
-		t.Errorf("%d, %d, %v", pid, uid, err)
+	peer, err := s.client.Peer(soon(t))
+	if err != nil || peer.PID != os.Getpid() || peer.UID != uint32(os.Getuid()) {
+		t.Errorf("%+v, %v", peer, err)
 	}
 	wrong := errors.New("another process listens")
 	c := NewClient(s.socket)
-	c.Verify(func(pid int, _ uint32) error {
-		if pid != os.Getpid()+1 {
+	c.Verify(func(p Peer) error {
+		if p.PID != os.Getpid()+1 {
 			return wrong
 		}
 		return nil
@@ -186,7 +186,7 @@ func TestClientWaitsForRoomInTheBacklog(t *testing.T) {
 	}
 	got := make(chan error, 1)
 	go func() {
-		c, err := NewClient(path).dial(soon(t))
+		c, _, err := NewClient(path).dial(soon(t))
 		if err == nil {
 			c.Close()
 		}

@@ -6,8 +6,7 @@ import (
 )
 
 // SystemRoot is the directory of the runtime directories of system pools.
-// Tests set it.
-var SystemRoot = "/run/scgid"
+const SystemRoot = "/run/scgid"
 
 // UserRoot is the same for the pools of a user, by $XDG_RUNTIME_DIR; it is
 // empty where that is not set, or is not absolute.
@@ -27,14 +26,15 @@ type Found struct {
 	User   bool   // it is a user's own, not the system's
 }
 
-// Sockets returns the control sockets of this machine's and this user's pools,
-// each by name, the system's first. A root that does not exist has none.
-func Sockets() ([]Found, error) {
-	system, err := socketsIn(SystemRoot, false)
+// Sockets returns the control sockets of the pools below these directories,
+// SystemRoot and UserRoot or what stands for them, each by name, the system's
+// first. A directory that does not exist, or is empty, has none.
+func Sockets(systemRoot, userRoot string) ([]Found, error) {
+	system, err := socketsIn(systemRoot, false)
 	if err != nil {
 		return nil, err
 	}
-	user, err := socketsIn(UserRoot(), true)
+	user, err := socketsIn(userRoot, true)
 	return append(system, user...), err
 }
 
@@ -52,8 +52,8 @@ func socketsIn(root string, user bool) ([]Found, error) {
 	var found []Found
 	for _, e := range entries {
 		path := filepath.Join(root, e.Name(), SocketName)
-		// The directory belongs to the pool's user: what is no socket itself
-		// is not followed.
+		// The directory belongs to the pool's user: what is not a
+		// socket itself is not followed.
 		if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
 			found = append(found, Found{Name: e.Name(), Socket: path, User: user})
 		}

@@ -117,7 +117,7 @@ func soon(t *testing.T) context.Context {
 // dial connects to the site; the test closes it.
 func (s *site) dial() net.Conn {
 	s.t.Helper()
-	c, err := NewClient(s.socket).dial(soon(s.t))
+	c, _, err := NewClient(s.socket).dial(soon(s.t))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -321,7 +321,7 @@ func callAll(socket string) {
 func flood(socket string) {
 	var open []net.Conn
 	for len(open) < 2000 {
-		c, err := NewClient(socket).dial(context.Background())
+		c, _, err := NewClient(socket).dial(context.Background())
 		if err != nil {
 			fmt.Println(err)
 			os.Exit(1)

@@ -99,8 +99,6 @@ func TestCloseRemovesOnlyItsOwn(t *testing.T) {
 func TestSocketsFindsPoolsOfSystemAndUser(t *testing.T) {
 	noLeft(t)
 	root, user := shortDir(t), shortDir(t)
-	defer func(was string) { SystemRoot = was }(SystemRoot)
-	SystemRoot = root
 	t.Setenv("XDG_RUNTIME_DIR", user)
 	for _, path := range []string{root + "/wiki", root + "/blog", user + "/scgid/demo"} {
 		l, err := Listen(filepath.Join(path, SocketName))
@@ -118,15 +116,14 @@ func TestSocketsFindsPoolsOfSystemAndUser(t *testing.T) {
 	if err := os.Symlink(root+"/wiki/"+SocketName, root+"/link/"+SocketName); err != nil {
 		t.Fatal(err)
 	}
-	found, err := Sockets()
+	found, err := Sockets(root, UserRoot())
 	want := []Found{{"blog", root + "/blog/control.sock", false}, {"wiki", root + "/wiki/control.sock", false},
 		{"demo", user + "/scgid/demo/control.sock", true}}
 	if err != nil || len(found) != 3 || found[0] != want[0] || found[1] != want[1] || found[2] != want[2] {
 		t.Errorf("%+v, %v", found, err)
 	}
-	SystemRoot = root + "/none"
 	t.Setenv("XDG_RUNTIME_DIR", "relative")
-	if found, err := Sockets(); err != nil || found != nil {
+	if found, err := Sockets(root+"/none", UserRoot()); err != nil || found != nil {
 		t.Errorf("none: %+v, %v", found, err)
 	}
 }
