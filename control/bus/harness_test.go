@@ -4,10 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -154,41 +152,6 @@ func connectAs(socket string, uid int, groups []int) (net.Conn, error) {
 	return net.FileConn(f)
 }
 
-// whole hands out whole messages, for the reason that wire does.
-type whole struct {
-	net.Conn
-	in     *bufio.Reader
-	framed bool
-	rest   []byte
-}
-
-func (w *whole) Write(p []byte) (int, error) {
-	if !w.framed && string(p) == "BEGIN\r\n" {
-		w.framed = true
-	}
-	return w.Conn.Write(p)
-}
-
-func (w *whole) Read(p []byte) (int, error) {
-	if !w.framed {
-		return w.in.Read(p)
-	}
-	if len(w.rest) == 0 {
-		fixed := make([]byte, 16)
-		if _, err := io.ReadFull(w.in, fixed); err != nil {
-			return 0, err
-		}
-		header := (binary.LittleEndian.Uint32(fixed[12:]) + 7) &^ 7
-		w.rest = append(fixed, make([]byte, header+binary.LittleEndian.Uint32(fixed[4:]))...)
-		if _, err := io.ReadFull(w.in, w.rest[16:]); err != nil {
-			return 0, err
-		}
-	}
-	n := copy(p, w.rest)
-	w.rest = w.rest[n:]
-	return n, nil
-}
-
 // client is a connection of a user of the bus.
 func (b *testBus) client(t testing.TB, uid int, groups ...int) *dbus.Conn {
 	t.Helper()
@@ -196,7 +159,7 @@ func (b *testBus) client(t testing.TB, uid int, groups ...int) *dbus.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := dbus.NewConn(&whole{Conn: raw, in: bufio.NewReader(raw)})
+	conn, err := dbus.NewConn(raw)
 	if err != nil {
 		t.Fatal(err)
 	}

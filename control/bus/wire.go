@@ -24,11 +24,9 @@ const writeLimit = 30 * time.Second
 
 // A wire is the socket as godbus sees it. What no well-behaved caller sends is
 // stopped here: godbus decodes any type to any depth, at many times its size in
-// memory, and ends the connection at a type that it cannot decode (such as a
-// dictionary of signatures), which any user of the bus could send.
-//
-// It hands out whole messages only: godbus panics when a connection ends in the
-// padding after a message's header.
+// memory, and ends the connection at a type that it cannot decode, such as a
+// dictionary of signatures. Any user of the bus could send that. So a wire hands
+// out whole messages that have passed.
 //
 // Not being one of godbus's own transports, it never negotiates the passing of
 // descriptors: the bus then refuses messages with descriptors to us.
@@ -83,7 +81,7 @@ const (
 	typeSignal = 4
 )
 
-var errFrame = errors.New("the bus sent something that is no message")
+var errFrame = errors.New("malformed D-Bus message")
 
 // next reads one message and returns it if it may pass, else nil.
 func (w *wire) next() ([]byte, error) {
@@ -164,12 +162,20 @@ func passes(msg []byte, order binary.ByteOrder, body []byte) bool {
 		return simple(h.signature, body, order)
 	case typeSignal:
 		// We listen to nobody else.
-		return h.sender == "org.freedesktop.DBus"
+		return h.sender == busSender
 	case typeReply, typeError:
-		return true
+		return h.sender == busSender || strings.Trim(h.signature, basic) == "" || h.signature == polkitReply
 	}
 	return false
 }
+
+// busSender is the sender of what the bus itself says, which is believed to be
+// decodable; nobody else can have this name.
+const busSender = "org.freedesktop.DBus"
+
+// polkitReply is what CheckAuthorization returns, the one reply with containers
+// that we ask others for.
+const polkitReply = "(bba{ss})"
 
 // basic are the types that calls of ours are made of.
 const basic = "ybnqiuxtdso"
