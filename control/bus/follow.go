@@ -88,6 +88,9 @@ var errEventsEnded = errors.New("the pool's events have ended")
 // follow works until ctx ends, the bus goes or the events end.
 func (w *follower) follow(ctx, bus context.Context) error {
 	defer func() { w.stop() }()
+	if w.s.f.o.Session {
+		w.tellOldEnd()
+	}
 	for {
 		select {
 		case e, ok := <-w.events:
@@ -184,7 +187,7 @@ func (w *follower) tellPool(st control.Status) {
 	}
 	now := announced(poolProperties, st)
 	changed := now.since(w.pool)
-	if state, ok := changed["State"]; ok {
+	if state, ok := changed["State"]; ok && !w.s.f.o.Session {
 		delete(changed, "State")
 		w.s.broadcast(poolPath, propertiesIface+".PropertiesChanged", poolIface, values{"State": state}, []string{})
 	}

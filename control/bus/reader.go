@@ -149,8 +149,13 @@ func (s *session) broadcast(path dbus.ObjectPath, signal string, values ...any) 
 	s.signal("", path, signal, values)
 }
 
-// tellReaders sends a signal to those who may read everything.
+// tellReaders sends a signal to those who may read everything. A user's own bus
+// has nobody else on it.
 func (s *session) tellReaders(path dbus.ObjectPath, signal string, values ...any) {
+	if s.f.o.Session {
+		s.broadcast(path, signal, values...)
+		return
+	}
 	for _, name := range s.readers.names() {
 		s.signal(name, path, signal, values)
 	}

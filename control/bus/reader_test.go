@@ -2,6 +2,7 @@ package bus
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -113,27 +114,23 @@ func tellAll(p *fakePool, clock *fakeClock, last string) {
 	clock.move(time.Second)
 }
 
-// heard are the names of the signals until the state is announced to be last.
-func heard(t *testing.T, news chan *dbus.Signal, clock *fakeClock, last string) (names []string, text string) {
+// everySignal are the names of the signals that tellAll makes.
+var everySignal = []string{"WorkerExited", "ReloadFinished", "PoolSaturated", "Refused", "InterfacesAdded", "StateChanged", "PropertiesChanged"}
+
+// hearAll waits until all of these were heard.
+func hearAll(t *testing.T, news chan *dbus.Signal, clock *fakeClock) {
 	t.Helper()
-	for deadline := time.After(10 * time.Second); ; {
+	heard := map[string]bool{}
+	for deadline := time.After(10 * time.Second); len(heard) < len(everySignal); {
 		select {
 		case s := <-news:
-			if !strings.HasPrefix(string(s.Path), string(rootPath)) {
-				continue
-			}
-			name := s.Name[strings.LastIndex(s.Name, ".")+1:]
-			names, text = append(names, name), text+fmt.Sprintln(s.Path, s.Name, s.Body)
-			if name == "PropertiesChanged" && s.Path == poolPath {
-				if v, ok := s.Body[1].(map[string]dbus.Variant)["State"]; ok && v.Value() == last {
-					slices.Sort(names)
-					return slices.Compact(names), text
-				}
+			if name := s.Name[strings.LastIndex(s.Name, ".")+1:]; slices.Contains(everySignal, name) {
+				heard[name] = true
 			}
 		case <-clock.asked:
 			clock.move(time.Second)
 		case <-deadline:
-			t.Fatalf("the state was not announced to be %s; heard\n%s", last, text)
+			t.Fatalf("of %v only %v were heard", everySignal, heard)
 		}
 	}
 }
@@ -146,17 +143,41 @@ func TestStrangersHearOfTheStateOnly(t *testing.T) {
 	stranger, reader := b.client(t, otherUser), b.client(t, otherUser, readGroup)
 	news, all := signals(t, stranger), signals(t, reader)
 	tellAll(p, clock, control.Paused)
-	names, text := heard(t, news, clock, control.Paused)
-	if !slices.Equal(names, []string{"PropertiesChanged", "StateChanged"}) || strings.Contains(text, secret) || strings.Contains(text, "MaxWorkers") || strings.Contains(text, "worker") {
-		t.Errorf("a stranger hears %v\n%s", names, text)
-	}
-	tellAll(p, clock, control.Draining)
-	names, text = heard(t, all, clock, control.Draining)
-	for _, want := range []string{"WorkerExited", "ReloadFinished", "PoolSaturated", "InterfacesAdded", "StateChanged", "PropertiesChanged"} {
-		if !slices.Contains(names, want) {
-			t.Errorf("a reader does not hear %s\n%s", want, text)
+	hearAll(t, all, clock)
+	p.change(control.Event{Kind: control.EventState, State: control.Draining}, func(st *control.Status) { st.State = control.Draining })
+	for end := ""; end != control.Draining; {
+		if s := next(t, all, "StateChanged"); len(s.Body) > 0 {
+			end, _ = s.Body[0].(string)
 		}
 	}
+	read(t, stranger) // the bus has sent it all before that
+	var heard []string
+	for len(news) > 0 {
+		s := <-news
+		if s.Path == "/org/freedesktop/DBus" {
+			continue
+		}
+		heard = append(heard, s.Name[strings.LastIndex(s.Name, ".")+1:])
+		text := fmt.Sprint(s.Path, s.Body)
+		if strings.Contains(text, secret) || strings.Contains(text, "Workers") || strings.Contains(text, "worker") {
+			t.Errorf("a stranger hears %s", text)
+		}
+	}
+	slices.Sort(heard)
+	if got := slices.Compact(heard); !slices.Equal(got, []string{"PropertiesChanged", "StateChanged"}) {
+		t.Errorf("a stranger hears %v", got)
+	}
+}
+
+// A user's own bus has nobody else on it: whoever subscribes hears everything.
+func TestOnASessionBusNobodyHasToReadFirst(t *testing.T) {
+	b := startBus(t, "session", openConfig)
+	p := newFakePool()
+	clock := newFakeClock()
+	b.run(t, p, func(f *Front) { f.clock, f.o.Session = clock, true })
+	news := subscribe(t, b.client(t, os.Getuid()))
+	tellAll(p, clock, control.Paused)
+	hearAll(t, news, clock)
 }
 
 func TestReadersAreBoundedAndForgottenWhenTheyLeave(t *testing.T) {
