@@ -5,8 +5,6 @@ import (
 	"testing"
 )
 
-func some(n int) *int { return &n }
-
 func TestApplyTakesAlongWhatFollows(t *testing.T) {
 	was := Limits{MinWorkers: 2, MaxWorkers: 8, MinIdle: 1, MaxIdle: 4}
 	for _, tt := range []struct {

@@ -1,12 +1,17 @@
 package control
 
-import "time"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
 
 // Kinds of operations.
 const (
 	OpReload   = "reload"   // new configuration, new workers
 	OpRollback = "rollback" // back to the generation before
-	OpUpgrade  = "upgrade"  // the master executes its program anew
+	OpUpgrade  = "upgrade"  // the master executes its program again
 )
 
 // States of an operation.
@@ -39,4 +44,48 @@ func (o Operation) Took() time.Duration {
 		return 0
 	}
 	return o.Ended.Sub(o.Began)
+}
+
+// Progress says what an operation does right now, such as "reload: starting
+// worker 12 of generation 3". It has one line.
+func (o Operation) Progress() string {
+	switch {
+	case o.Step != "":
+		return o.Kind + ": " + o.Step
+	case o.Total > 0:
+		return fmt.Sprintf("%s: %d of %d workers replaced", o.Kind, o.Done, o.Total)
+	}
+	return o.Kind
+}
+
+// operationLimit bounds how long a caller waits for an operation: one that
+// takes longer continues without it.
+const operationLimit = time.Hour
+
+// operation makes the call of a verb that runs an operation.
+func operation(run func(Pool, context.Context) (Operation, error)) func(context.Context, Pool, NoArgs) (any, error) {
+	return func(ctx context.Context, p Pool, _ NoArgs) (any, error) {
+		ctx, cancel := context.WithTimeout(ctx, operationLimit)
+		defer cancel()
+		o, err := run(p, ctx)
+		if err != nil {
+			return nil, err
+		}
+		return o, nil
+	}
+}
+
+// OperationError is the error of an operation of this kind for which err is
+// the reason: "cannot reload: REASON", with the code and the hint of err. An
+// err that says that the operation continues keeps its text.
+func OperationError(kind string, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return Errorf(CodeTimeout, "the %s is still going on: %v", kind, err)
+	}
+	e := AsError(err)
+	if e.Code == CodeTimeout {
+		return e
+	}
+	// The text of err may be more than that of e.
+	return &Error{Code: e.Code, Text: "cannot " + FindVerb(kind).Doing + ": " + err.Error(), Hint: e.Hint}
 }

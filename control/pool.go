@@ -24,17 +24,17 @@ type Pool interface {
 	Pause(ctx context.Context, limit time.Duration) error
 	Resume(context.Context) error
 	// Stop begins the orderly exit and returns when it is complete, or when
-	// the context ends; the exit goes on then.
+	// the context ends; the exit continues then.
 	Stop(context.Context, StopOrder) (StopReport, error)
 
-	// Reload reads the configuration anew and replaces all workers; Rollback
+	// Reload reads the configuration again and replaces all workers; Rollback
 	// goes back to the generation before; Upgrade has the master execute its
-	// program anew, in the same process. Each runs the operation, or joins one
+	// program again, in the same process. Each runs the operation, or joins one
 	// of the same kind that waits for its turn, and returns when it has ended;
 	// an Upgrade that succeeds does not return. The error of one that failed
 	// is its reason, which may have lines, with CodeFailed where no other code
 	// says more. When the context ends first it has CodeTimeout, and the
-	// operation goes on.
+	// operation continues.
 	Reload(context.Context) (Operation, error)
 	Rollback(context.Context) (Operation, error)
 	Upgrade(context.Context) (Operation, error)
@@ -52,14 +52,14 @@ type Pool interface {
 	Subscribe(context.Context) (*Subscription, error)
 }
 
-// A Change of limits: nil keeps a value. Reset gives all back to the
-// configuration first.
+// A Change of limits, the arguments of scale: nil keeps a value. Reset gives all
+// back to the configuration first.
 type Change struct {
-	MinWorkers *int `json:"min_workers,omitempty"`
-	MaxWorkers *int `json:"max_workers,omitempty"`
-	MinIdle    *int `json:"min_idle,omitempty"`
-	MaxIdle    *int `json:"max_idle,omitempty"`
-	Reset      bool `json:"reset,omitempty"`
+	MinWorkers *int `json:"min_workers,omitempty" help:"keep at least so many workers"`
+	MaxWorkers *int `json:"max_workers,omitempty" help:"have at most so many workers"`
+	MinIdle    *int `json:"min_idle,omitempty" help:"keep so many idle workers ready"`
+	MaxIdle    *int `json:"max_idle,omitempty" help:"retire idle workers above this number in time"`
+	Reset      bool `json:"reset,omitempty" help:"go back to the configuration first"`
 }
 
 // Apply returns l with the change made. What follows from a changed limit
@@ -109,8 +109,8 @@ func (c Change) Over(later Change) Change {
 
 // A StopOrder says how to stop.
 type StopOrder struct {
-	Now   bool          `json:"now,omitempty"`        // do not wait for requests at work
-	Limit time.Duration `json:"limit_nsec,omitempty"` // then as Now; 0 is the configuration's StopTimeoutSec
+	Now   bool          // do not wait for requests at work
+	Limit time.Duration // then as Now; 0 is the configuration's StopTimeoutSec
 }
 
 // A StopReport says what a stop waited for.

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"reflect"
@@ -21,13 +22,15 @@ func TestVerbsAreWholeAndNamedOnce(t *testing.T) {
 			t.Errorf("%s: %q is no D-Bus method of its own", v.Name, v.Bus)
 		}
 		names[v.Name], methods[v.Bus] = true, true
-		if v.Doing == "" || !strings.HasSuffix(v.Help, ".") || v.Call == nil || v.Level == LevelName {
+		if v.Doing == "" || !strings.HasSuffix(v.Help, ".") || v.call == nil || v.Level == LevelName {
 			t.Errorf("%s is not whole", v.Name)
 		}
-		for i, a := range v.Args {
-			if a.Help == "" || v.arg(a.Name) != &v.Args[i] {
+		args := map[string]bool{}
+		for _, a := range v.Args {
+			if a.Help == "" || a.Name == "" || args[a.Name] {
 				t.Errorf("%s: argument %s is not whole", v.Name, a.Name)
 			}
+			args[a.Name] = true
 			if v.Reads && a.Required {
 				t.Errorf("%s reads without arguments, but requires %s", v.Name, a.Name)
 			}
@@ -38,16 +41,20 @@ func TestVerbsAreWholeAndNamedOnce(t *testing.T) {
 	}
 }
 
+func some[T any](x T) *T { return &x }
+
 func TestParseChecksEachArgument(t *testing.T) {
 	for _, tt := range []struct {
 		verb, json string
-		want       Args
+		want       any
 		err        string
 	}{
-		{"status", `{}`, Args{}, ""},
+		{"status", `{}`, NoArgs{}, ""},
+		{"status", ``, NoArgs{}, ""},
 		{"status", `{"x":1}`, nil, `cannot read the status: there is no argument "x"`},
-		{"scale", `{"max_workers":8,"reset":true}`, Args{"max_workers": 8, "reset": true}, ""},
-		{"scale", `{"max_workers":4096}`, Args{"max_workers": 4096}, ""},
+		{"scale", `{"max_workers":8,"reset":true}`, Change{MaxWorkers: some(8), Reset: true}, ""},
+		{"scale", `{"max_workers":4096}`, Change{MaxWorkers: some(4096)}, ""},
+		{"scale", `{"max_workers":0}`, Change{MaxWorkers: some(0)}, ""},
 		{"scale", `{"max_workers":4097}`, nil, "cannot change the limits: max_workers: must be a number from 0 to 4096"},
 		{"scale", `{"max_workers":-1}`, nil, "cannot change the limits: max_workers: must be a number from 0 to 4096"},
 		{"scale", `{"max_workers":1.5}`, nil, "cannot change the limits: max_workers: must be a number from 0 to 4096"},
@@ -57,22 +64,20 @@ func TestParseChecksEachArgument(t *testing.T) {
 		{"scale", `{"Max_Workers":8}`, nil, `cannot change the limits: there is no argument "Max_Workers"`},
 		{"scale", `{"b":1,"a":1}`, nil, `cannot change the limits: there is no argument "a"`},
 		{"scale", `{"reset":1}`, nil, "cannot change the limits: reset: must be true or false"},
-		{"pause", `{"limit":1.5}`, Args{"limit": 1500 * time.Millisecond}, ""},
-		{"pause", `{"limit":86400}`, Args{"limit": 24 * time.Hour}, ""},
-		{"pause", `{"limit":1e-12}`, Args{"limit": time.Nanosecond}, ""}, // 0 is none
+		{"pause", `{"limit":1.5}`, PauseArgs{Seconds(1500 * time.Millisecond)}, ""},
+		{"pause", `{"limit":86400}`, PauseArgs{Seconds(24 * time.Hour)}, ""},
+		{"pause", `{"limit":1e-12}`, PauseArgs{Seconds(time.Nanosecond)}, ""}, // 0 is none
 		{"pause", `{"limit":86400.1}`, nil, "cannot pause the intake: limit: must be a number of seconds from 0 to 86400"},
+		{"pause", `{"limit":1e300}`, nil, "cannot pause the intake: limit: must be a number of seconds from 0 to 86400"},
 		{"pause", `{"limit":"1s"}`, nil, "cannot pause the intake: limit: must be a number of seconds from 0 to 86400"},
-		{"kill", `{"worker":18446744073709551615}`, Args{"worker": uint64(1<<64 - 1)}, ""},
+		{"kill", `{"worker":18446744073709551615}`, WorkerArgs{1<<64 - 1}, ""},
 		{"kill", `{"worker":0}`, nil, "cannot kill a worker: worker: must be a number from 1"},
 		{"kill", `{}`, nil, "cannot kill a worker: argument worker is missing"},
-		{"log-level", `{"level":"debug"}`, Args{"level": "debug"}, ""},
+		{"log-level", `{"level":"debug"}`, LevelArgs{some("debug")}, ""},
+		{"log-level", `{"level":""}`, LevelArgs{some("")}, ""},
 		{"log-level", `{"level":"` + strings.Repeat("x", 257) + `"}`, nil, "cannot change the log level: level: must be a text of up to 256 bytes"},
 	} {
-		var raw map[string]json.RawMessage
-		if err := json.Unmarshal([]byte(tt.json), &raw); err != nil {
-			t.Fatal(err)
-		}
-		got, err := FindVerb(tt.verb).Parse(raw)
+		got, err := FindVerb(tt.verb).Parse([]byte(tt.json))
 		var e *Error
 		switch {
 		case tt.err == "" && (err != nil || !reflect.DeepEqual(got, tt.want)):
@@ -83,22 +88,35 @@ func TestParseChecksEachArgument(t *testing.T) {
 	}
 }
 
-// FuzzParse: arguments that Parse lets through have the type and range that
-// Call relies on, and what it refuses has CodeInvalid and bounded text.
+// What a client sends is what the server reads.
+func TestArgumentsSurviveJSON(t *testing.T) {
+	for name, want := range map[string]any{
+		"scale": Change{MinWorkers: some(0), MaxIdle: some(7)}, "pause": PauseArgs{Seconds(1500 * time.Millisecond)},
+		"stop": StopArgs{Now: true, Limit: Seconds(time.Nanosecond)}, "kill": WorkerArgs{7}, "log-level": LevelArgs{some("debug")},
+		"resume": NoArgs{}, "reload": NoArgs{},
+	} {
+		text, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := FindVerb(name).Parse(text); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %s became %+v, %v", name, text, got, err)
+		}
+	}
+}
+
+// FuzzParse: arguments that Parse lets through pass Check, and what it refuses
+// has CodeInvalid and bounded text.
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{`{}`, `{"worker":1}`, `{"limit":0.1,"now":true}`, `{"max_workers":3,"reset":false}`,
-		`{"level":"\ud800"}`, `{"worker":null}`, `{"worker":-0}`, `{"limit":1e-400}`, `{"":{}}`} {
+		`{"level":"\ud800"}`, `{"worker":null}`, `{"worker":-0}`, `{"limit":1e-400}`, `{"":{}}`, `{"a":1}{`, `{"a":1,"a":1}`} {
 		for i := range Verbs() {
 			f.Add(i, []byte(s))
 		}
 	}
 	f.Fuzz(func(t *testing.T, which int, body []byte) {
-		var raw map[string]json.RawMessage
-		if json.Unmarshal(body, &raw) != nil {
-			return
-		}
 		v := Verbs()[uint(which)%uint(len(Verbs()))]
-		args, err := v.Parse(raw)
+		args, err := v.Parse(body)
 		if err != nil {
 			var e *Error
 			if !errors.As(err, &e) || e.Code != CodeInvalid || len(e.Text) > 1024 {
@@ -106,31 +124,29 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		for _, a := range v.Args {
-			value, given := args[a.Name]
-			if !given && a.Required || given && !sound(a.Type, value) {
-				t.Fatalf("%s %q: %s is %#v", v.Name, body, a.Name, value)
-			}
-		}
-		if len(args) != len(raw) {
-			t.Fatalf("%s %q: %v", v.Name, body, args)
+		if reflect.TypeOf(args) != v.args || v.Check(args) != nil || len(v.describe(args)) > 2048 {
+			t.Fatalf("%s %q: %#v", v.Name, body, args)
 		}
 	})
 }
 
-// sound says whether value is one that arguments of this type may have.
-func sound(typ ArgType, value any) bool {
-	switch x := value.(type) {
-	case int:
-		return typ == Count && x >= 0 && x <= WorkersMax
-	case uint64:
-		return typ == ID && x > 0
-	case bool:
-		return typ == Flag
-	case time.Duration:
-		return typ == Seconds && x >= 0 && x <= 24*time.Hour
-	case string:
-		return typ == Text && len(x) <= 256
+// FuzzParseObject: what is taken is one JSON object without a name that comes
+// twice, read as encoding/json reads it.
+func FuzzParseObject(f *testing.F) {
+	for _, s := range []string{"", " ", "{}", `{"a":1}`, `{"a":1,"\u0061":2}`, `{"a":{"a":[]}} `, "{}x", "[{}]", `{"a" 1}`, `{"a":1,}`, "\xff"} {
+		f.Add([]byte(s))
 	}
-	return false
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got, err := parseObject(body)
+		var want map[string]json.RawMessage
+		wrong := json.Unmarshal(body, &want)
+		switch {
+		case err != nil && len(err.Error()) > 1024:
+			t.Fatalf("%q: %v", body, err)
+		case err == nil && len(bytes.TrimSpace(body)) > 0 && (wrong != nil || !reflect.DeepEqual(got, want)):
+			t.Fatalf("%q: %v, want %v, %v", body, got, want, wrong)
+		case err != nil && wrong == nil && want != nil && !strings.Contains(err.Error(), "comes twice"):
+			t.Fatalf("%q: %v", body, err)
+		}
+	})
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
+
+	"github.com/scgid/scgid/control"
 )
 
 var levels = []string{"debug", "info", "warning", "err"}
@@ -32,11 +34,11 @@ func logLevelCommand(c *ctl) *cobra.Command {
 	v.run = func(ctx context.Context, t *target, args []string) error {
 		ctx, cancel := soon(ctx)
 		defer cancel()
-		var change map[string]any
+		var change any // nothing is read
 		if len(args) == 1 {
 			// Reading needs no proof of who answers, setting does.
 			c.verify(ctx, t, true)
-			change = map[string]any{"level": args[0]}
+			change = control.LevelArgs{Level: &args[0]}
 		}
 		var now struct {
 			Level string `json:"level"`

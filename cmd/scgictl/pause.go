@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+
+	"github.com/scgid/scgid/control"
 )
 
 func pauseCommand(c *ctl) *cobra.Command {
@@ -17,7 +19,7 @@ func pauseCommand(c *ctl) *cobra.Command {
 		run: func(ctx context.Context, t *target, _ []string) error {
 			ctx, cancel := soon(ctx)
 			defer cancel()
-			if err := t.Call(ctx, "pause", limit.args(nil), nil); err != nil {
+			if err := t.Call(ctx, "pause", control.PauseArgs{Limit: control.Seconds(limit.d)}, nil); err != nil {
 				return err
 			}
 			return c.show(nothing{}, func(s *screen) {

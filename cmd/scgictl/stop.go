@@ -28,10 +28,7 @@ func stopCommand(c *ctl) *cobra.Command {
 			return nil
 		},
 		run: func(ctx context.Context, t *target, _ []string) error {
-			args := limit.args(map[string]any{})
-			if now {
-				args["now"] = true
-			}
+			args := control.StopArgs{Now: now, Limit: control.Seconds(limit.d)}
 			if noWait {
 				return c.beginStop(ctx, t, args)
 			}
@@ -72,7 +69,7 @@ func (c *ctl) forgive(err error, args []string) error {
 }
 
 // stop waits as long as the stop takes: the master holds its time limit.
-func (c *ctl) stop(ctx context.Context, t *target, args map[string]any) error {
+func (c *ctl) stop(ctx context.Context, t *target, args control.StopArgs) error {
 	var report control.StopReport
 	ended := make(chan error, 1)
 	go func() { ended <- t.Call(ctx, "stop", args, &report) }()
@@ -119,7 +116,7 @@ const lookAgain = 20 * time.Millisecond
 
 // beginStop asks for a stop and leaves when the pool is seen to drain. The
 // stop goes on without us.
-func (c *ctl) beginStop(ctx context.Context, t *target, args map[string]any) error {
+func (c *ctl) beginStop(ctx context.Context, t *target, args control.StopArgs) error {
 	ctx, cancel := soon(ctx)
 	defer cancel()
 	ended := make(chan error, 1)

@@ -35,17 +35,5 @@ func (f *timeFlag) String() string {
 
 func (*timeFlag) Type() string { return "TIME" }
 
-// args returns args with the time as the argument limit, unless it is 0.
-func (f *timeFlag) args(args map[string]any) map[string]any {
-	if f.d == 0 {
-		return args
-	}
-	if args == nil {
-		args = map[string]any{}
-	}
-	args["limit"] = f.d.Seconds()
-	return args
-}
-
 // fromSeconds is the duration that a number of seconds means.
 func fromSeconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

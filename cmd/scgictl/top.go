@@ -9,6 +9,7 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/spf13/cobra"
 
+	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/control/api"
 )
 
@@ -110,7 +111,7 @@ func (c *ctl) topLive(ctx context.Context, t *target, interval time.Duration) er
 	m.act = func(verb string, id uint64) error {
 		ctx, cancel := soon(ctx)
 		defer cancel()
-		return t.Call(ctx, verb, map[string]any{"worker": id}, nil)
+		return t.Call(ctx, verb, control.WorkerArgs{Worker: id}, nil)
 	}
 	// Signals end ctx, see run. A view changes a few times a second; more
 	// frames would only be traffic.

@@ -30,7 +30,7 @@ func (c *ctl) workerCommand(v poolVerb, first func(context.Context, *target, uin
 		}
 		ctx, cancel := soon(ctx)
 		defer cancel()
-		if err := t.Call(ctx, v.verb, map[string]any{"worker": id}, nil); err != nil {
+		if err := t.Call(ctx, v.verb, control.WorkerArgs{Worker: id}, nil); err != nil {
 			return workerError(t, err)
 		}
 		return c.show(nothing{}, func(s *screen) { s.line(span{bold, t.String()}, fmt.Sprintf(": worker %d ", id), done) })

@@ -53,34 +53,25 @@ func (c *Client) Socket() string { return c.socket }
 // the peer of that connection. An error that it returns ends the call.
 func (c *Client) Verify(check func(Peer) error) { c.check = check }
 
-// Call calls a verb with these arguments, which may be nil, and decodes what
-// it returns into out, unless that is nil. Where a verb takes seconds they may
-// be a number or a time.Duration.
-func (c *Client) Call(ctx context.Context, verb string, args map[string]any, out any) error {
-	v := control.FindVerb(verb)
-	if v != nil && reads(v) && len(args) == 0 {
-		return c.ask(ctx, http.MethodGet, pathV1+v.Name, nil, out)
-	}
+// Call calls a verb and decodes what it returns into out, unless that is nil.
+// args are the arguments in the form that the verb's Call takes, or another that
+// encoding/json writes as such an object; nil is none, and reads where the verb
+// can.
+func (c *Client) Call(ctx context.Context, verb string, args, out any) error {
 	if strings.ContainsAny(verb, "/?#% \r\n") || verb == "" {
 		return control.Errorf(control.CodeNoVerb, "there is no verb %.40q", verb)
 	}
-	body, err := json.Marshal(inSeconds(args))
+	body, err := json.Marshal(args)
 	if err != nil {
 		return control.Errorf(control.CodeInvalid, "cannot write the arguments of %s: %v", verb, err)
 	}
-	return c.ask(ctx, http.MethodPost, pathV1+verb, body, out)
-}
-
-// inSeconds returns args as they are sent.
-func inSeconds(args map[string]any) map[string]any {
-	sent := map[string]any{}
-	for name, value := range args {
-		if d, ok := value.(time.Duration); ok {
-			value = d.Seconds()
-		}
-		sent[name] = value
+	if string(body) == "null" {
+		body = []byte("{}")
 	}
-	return sent
+	if v := control.FindVerb(verb); v != nil && reads(v) && string(body) == "{}" {
+		return c.ask(ctx, http.MethodGet, pathV1+verb, nil, out)
+	}
+	return c.ask(ctx, http.MethodPost, pathV1+verb, body, out)
 }
 
 // Status reads the status. A caller that may see name and state only gets

@@ -267,9 +267,10 @@ type answer struct {
 }
 
 // arguments are valid ones, for each verb that has any.
-var arguments = map[string]map[string]any{
-	"scale": {"max_workers": 6}, "pause": {"limit": 5}, "retire": {"worker": 1}, "kill": {"worker": 2},
-	"dump": {"worker": 2}, "log-level": {"level": "debug"}, "stop": {"now": true},
+var arguments = map[string]any{
+	"scale": map[string]any{"max_workers": 6}, "pause": map[string]any{"limit": 5}, "retire": control.WorkerArgs{Worker: 1},
+	"kill": control.WorkerArgs{Worker: 2}, "dump": control.WorkerArgs{Worker: 2}, "log-level": map[string]any{"level": "debug"},
+	"stop": control.StopArgs{Now: true},
 }
 
 // callAll calls everything, the stop last, and prints the answers.

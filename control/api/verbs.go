@@ -16,7 +16,7 @@ func (s *Server) serveReading(c *call, v *control.Verb) error {
 	if err := c.allow(control.LevelRead, v); err != nil {
 		return err
 	}
-	result, err := v.Call(c.r.Context(), s.pool, control.Args{})
+	result, err := v.Call(c.r.Context(), s.pool, nil)
 	if err != nil {
 		return err
 	}
@@ -68,15 +68,11 @@ func (s *Server) serveVerb(c *call, v *control.Verb) error {
 	if err != nil {
 		return err
 	}
-	raw, err := parseObject(body)
-	if err != nil {
-		return control.Errorf(control.CodeInvalid, "cannot %s: %v", v.Doing, err)
-	}
-	args, err := v.Parse(raw)
+	args, err := v.Parse(body)
 	if err != nil {
 		return err
 	}
-	result, err := v.Order(c.r.Context(), s.pool, args, "control", c.who, s.log)
+	result, err := v.Do(c.r.Context(), s.pool, args, "control", c.who, s.log)
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,6 @@ func (s *session) setLogLevel(c *call, value dbus.Variant) error {
 	if !ok {
 		return fail(errInvalidArgs, "there is no such log level")
 	}
-	_, err := s.do(c, control.FindVerb("log-level"), map[string]any{"level": level})
+	_, err := s.do(c, control.FindVerb("log-level"), control.LevelArgs{Level: &level})
 	return err
 }

@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -13,29 +12,31 @@ import (
 // poolMethods are the methods of org.scgid1.Pool: every verb that has a name
 // on the bus, and ResetLimits for a flag of scale.
 var poolMethods = map[string]method{
-	"Scale":        {"iiii", false, order("scale", scaleArgs, limits)},
-	"ResetLimits":  {"", false, order("scale", func([]any) map[string]any { return map[string]any{"reset": true} }, limits)},
-	"Pause":        {"t", false, order("pause", func(b []any) map[string]any { return map[string]any{"limit": seconds(b[0])} }, nil)},
-	"Resume":       {"", false, order("resume", nil, nil)},
-	"Reload":       {"", false, order(control.OpReload, nil, operation)},
-	"Rollback":     {"", false, order(control.OpRollback, nil, operation)},
-	"Upgrade":      {"", false, order(control.OpUpgrade, nil, operation)},
-	"Stop":         {"bt", false, order("stop", stopArgs, stopReport)},
-	"RetireWorker": {"t", false, order("retire", workerArgs, nil)},
-	"KillWorker":   {"t", false, order("kill", workerArgs, nil)},
-	"DumpWorker":   {"t", false, order("dump", workerArgs, nil)},
+	"Scale":        {"iiii", false, verb("scale", change, limits)},
+	"ResetLimits":  {"", false, verb("scale", func([]any) any { return control.Change{Reset: true} }, limits)},
+	"Pause":        {"t", false, verb("pause", func(b []any) any { return control.PauseArgs{Limit: span(b[0])} }, nil)},
+	"Resume":       {"", false, verb("resume", nil, nil)},
+	"Reload":       {"", false, verb(control.OpReload, nil, operation)},
+	"Rollback":     {"", false, verb(control.OpRollback, nil, operation)},
+	"Upgrade":      {"", false, verb(control.OpUpgrade, nil, operation)},
+	"Stop":         {"bt", false, verb("stop", func(b []any) any { return control.StopArgs{Now: b[0].(bool), Limit: span(b[1])} }, stopReport)},
+	"RetireWorker": {"t", false, verb("retire", worker, nil)},
+	"KillWorker":   {"t", false, verb("kill", worker, nil)},
+	"DumpWorker":   {"t", false, verb("dump", worker, nil)},
 }
 
-// order makes a method of a verb: args names its arguments, as in JSON, and
-// out makes the reply; nil is for none.
-func order(name string, args func([]any) map[string]any, out func(any) []any) func(*session, *call) ([]any, error) {
+func worker(b []any) any { return control.WorkerArgs{Worker: b[0].(uint64)} }
+
+// verb makes a method of a verb: args makes its arguments of the call's, and
+// out the reply; nil is for none.
+func verb(name string, args func([]any) any, out func(any) []any) func(*session, *call) ([]any, error) {
 	v := control.FindVerb(name)
 	return func(s *session, c *call) ([]any, error) {
-		named := map[string]any{}
+		var given any = control.NoArgs{}
 		if args != nil {
-			named = args(c.body)
+			given = args(c.body)
 		}
-		result, err := s.do(c, v, named)
+		result, err := s.do(c, v, given)
 		if err != nil || out == nil {
 			return nil, err
 		}
@@ -43,19 +44,9 @@ func order(name string, args func([]any) map[string]any, out func(any) []any) fu
 	}
 }
 
-// do has the verb done, if the caller may. The arguments pass the verb's own
-// check, which reads JSON.
-func (s *session) do(c *call, v *control.Verb, named map[string]any) (any, error) {
-	raw := map[string]json.RawMessage{}
-	for name, value := range named {
-		text, err := json.Marshal(value)
-		if err != nil {
-			return nil, control.Errorf(control.CodeInvalid, "cannot %s: %v", v.Doing, err)
-		}
-		raw[name] = text
-	}
-	args, err := v.Parse(raw)
-	if err != nil {
+// do has the verb done, if the caller may.
+func (s *session) do(c *call, v *control.Verb, args any) (any, error) {
+	if err := v.Check(args); err != nil {
 		return nil, err
 	}
 	who, err := s.mayChange(c, v)
@@ -75,28 +66,27 @@ func (s *session) do(c *call, v *control.Verb, named map[string]any) (any, error
 		ctx, cancel = context.WithTimeout(ctx, verbLimit)
 	}
 	defer cancel()
-	return v.Order(ctx, s.f.o.Pool, args, "bus", who, s.f.o.Log)
+	return v.Do(ctx, s.f.o.Pool, args, "bus", who, s.f.o.Log)
 }
 
-// scaleArgs leaves out what is -1. Other negative numbers go on, to be
-// refused.
-func scaleArgs(b []any) map[string]any {
-	named := map[string]any{}
-	for i, name := range []string{"min_workers", "max_workers", "min_idle", "max_idle"} {
-		if n := b[i].(int32); n != -1 {
-			named[name] = n
+// change reads the arguments of Scale, of which -1 keeps a value. Other negative
+// numbers continue, to be refused.
+func change(b []any) any {
+	given := func(x any) *int {
+		n := int(x.(int32))
+		if n == -1 {
+			return nil
 		}
+		return &n
 	}
-	return named
+	return control.Change{MinWorkers: given(b[0]), MaxWorkers: given(b[1]), MinIdle: given(b[2]), MaxIdle: given(b[3])}
 }
 
-func stopArgs(b []any) map[string]any {
-	return map[string]any{"now": b[0], "limit": seconds(b[1])}
+// span is a time that the bus has in microseconds. One that is too long stays
+// so, to be refused.
+func span(usec any) control.Seconds {
+	return control.Seconds(min(usec.(uint64), 1<<50)) * control.Seconds(time.Microsecond)
 }
-
-func workerArgs(b []any) map[string]any { return map[string]any{"worker": b[0]} }
-
-func seconds(usec any) float64 { return float64(usec.(uint64)) / 1e6 }
 
 // limits are those in effect, as both methods that change some return them.
 func limits(result any) []any {

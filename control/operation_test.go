@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -33,7 +34,6 @@ func TestAFailedOperationSaysWhatCouldNotBeDone(t *testing.T) {
 		want Error
 	}{
 		{OpReload, errors.New("a.conf:1: x\na.conf:2: y"), Error{Code: CodeFailed, Text: "cannot reload: a.conf:1: x\na.conf:2: y"}},
-		{OpReload, Errorf(CodeFailed, "cannot reload: no"), Error{Code: CodeFailed, Text: "cannot reload: no"}},
 		{OpReload, Errorf(CodeOver, "the pool is stopping"), Error{Code: CodeOver, Text: "cannot reload: the pool is stopping"}},
 		{OpRollback, inner, Error{Code: CodeState, Text: "cannot roll back: there is no generation before this one", Hint: "reload first"}},
 		{OpRollback, fmt.Errorf("generation 3: %w", inner), Error{Code: CodeState, Text: "cannot roll back: generation 3: there is no generation before this one", Hint: "reload first"}},
@@ -41,13 +41,20 @@ func TestAFailedOperationSaysWhatCouldNotBeDone(t *testing.T) {
 		{OpUpgrade, context.DeadlineExceeded, Error{Code: CodeTimeout, Text: "the upgrade is still going on: context deadline exceeded"}},
 	} {
 		p := &performer{err: tt.err}
-		result, err := FindVerb(tt.kind).Call(t.Context(), p, Args{})
+		result, err := FindVerb(tt.kind).Call(t.Context(), p, nil)
 		if e, ok := err.(*Error); !ok || *e != tt.want || result != nil {
 			t.Errorf("%s, %v: %v, %+v, want %+v", tt.kind, tt.err, result, err, tt.want)
 		}
 	}
-	if got := Reason(OpRollback, "cannot roll back: a\nb"); got != "a\nb" {
-		t.Errorf("the reason is %q", got)
+}
+
+func TestTheLogHasTheReasonOfAFailedOperationOnce(t *testing.T) {
+	var log []string
+	p := &performer{err: errors.New("a.conf:1: x\na.conf:2: y")}
+	_, err := FindVerb(OpReload).Do(t.Context(), p, nil, "bus", Caller{UID: 7, PID: 8}, func(format string, args ...any) { log = append(log, fmt.Sprintf(format, args...)) })
+	want := []string{"bus: uid 7 (pid 8) asks to reload", "bus: cannot reload for uid 7 (pid 8): a.conf:1: x"}
+	if err == nil || err.Error() != "cannot reload: a.conf:1: x\na.conf:2: y" || !slices.Equal(log, want) {
+		t.Errorf("%v, log %q", err, log)
 	}
 }
 
@@ -55,7 +62,7 @@ func TestAnOperationReturnsWhatItDidAndIsBounded(t *testing.T) {
 	for _, kind := range []string{OpReload, OpRollback, OpUpgrade} {
 		p := &performer{result: Operation{ID: 3, Kind: kind, State: OpDone}}
 		v := FindVerb(kind)
-		got, err := v.Call(t.Context(), p, Args{})
+		got, err := v.Call(t.Context(), p, nil)
 		if o, ok := got.(Operation); !ok || o.ID != 3 || err != nil || !v.Operation {
 			t.Errorf("%s: %+v, %v", kind, got, err)
 		}
