@@ -1,7 +1,7 @@
 package bus
 
 import (
-	"encoding/xml"
+	"fmt"
 	"os"
 	"reflect"
 	"slices"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+	"github.com/godbus/dbus/v5/introspect"
 
 	"github.com/scgid/scgid/control"
 )
@@ -21,9 +22,9 @@ func TestEveryVerbWithABusNameIsAMethod(t *testing.T) {
 			want = append(want, v.Bus)
 		}
 	}
-	for name := range poolMethods {
-		if name != "ResetLimits" { // a flag of scale
-			have = append(have, name)
+	for _, m := range poolInterface.methods {
+		if m.name != "ResetLimits" { // a flag of scale
+			have = append(have, m.name)
 		}
 	}
 	slices.Sort(want)
@@ -57,85 +58,61 @@ func TestSocketOfReadsAddresses(t *testing.T) {
 	}
 }
 
-// node is what introspection shows.
-type node struct {
-	Interfaces []struct {
-		Name    string `xml:"name,attr"`
-		Methods []struct {
-			Name string `xml:"name,attr"`
-			Args []arg  `xml:"arg"`
-		} `xml:"method"`
-		Signals []struct {
-			Name string `xml:"name,attr"`
-			Args []arg  `xml:"arg"`
-		} `xml:"signal"`
-		Properties []struct {
-			Name        string `xml:"name,attr"`
-			Type        string `xml:"type,attr"`
-			Access      string `xml:"access,attr"`
-			Annotations []struct {
-				Name  string `xml:"name,attr"`
-				Value string `xml:"value,attr"`
-			} `xml:"annotation"`
-		} `xml:"property"`
-	} `xml:"interface"`
-	Nodes []struct {
-		Name string `xml:"name,attr"`
-	} `xml:"node"`
-}
-
-type arg struct {
-	Name      string `xml:"name,attr"`
-	Type      string `xml:"type,attr"`
-	Direction string `xml:"direction,attr"`
-}
-
-func parse(t *testing.T, text string) node {
+// shown is what introspection shows of an object, a line for each member.
+func shown(t *testing.T, c *dbus.Conn, path dbus.ObjectPath) string {
 	t.Helper()
-	var n node
-	if err := xml.Unmarshal([]byte(text), &n); err != nil {
+	n, err := introspect.Call(c.Object(testName, path))
+	if err != nil {
 		t.Fatal(err)
 	}
-	return n
+	var b strings.Builder
+	list := func(args []introspect.Arg, direction string) (out string) {
+		for _, a := range args {
+			if a.Name == "" {
+				t.Errorf("%s: an argument has no name", path)
+			}
+			if a.Direction == direction {
+				out += " " + a.Type + ":" + a.Name
+			}
+		}
+		return out
+	}
+	for _, i := range n.Interfaces {
+		if strings.HasPrefix(i.Name, "org.freedesktop.DBus.") && i.Name != managerIface && i.Name != propertiesIface {
+			continue // godbus describes these
+		}
+		for _, m := range i.Methods {
+			fmt.Fprintf(&b, "%s %s(%s ) ->%s\n", i.Name, m.Name, list(m.Args, "in"), list(m.Args, "out"))
+		}
+		for _, s := range i.Signals {
+			fmt.Fprintf(&b, "%s %s signal%s\n", i.Name, s.Name, list(s.Args, ""))
+		}
+		for _, p := range i.Properties {
+			fmt.Fprintf(&b, "%s %s %s %s", i.Name, p.Name, p.Type, p.Access)
+			for _, a := range p.Annotations {
+				fmt.Fprintf(&b, " %s=%s", a.Name[strings.LastIndex(a.Name, ".")+1:], a.Value)
+			}
+			b.WriteString("\n")
+		}
+	}
+	return b.String()
 }
 
-func TestIntrospectionAgreesWithTheTables(t *testing.T) {
-	p := parse(t, "<node>"+poolXML+"</node>").Interfaces[0]
-	methods := 0
-	for _, m := range p.Methods {
-		in := ""
-		for _, a := range m.Args {
-			if a.Name == "" {
-				t.Errorf("%s has an argument without a name", m.Name)
-			}
-			if a.Direction == "in" {
-				in += a.Type
-			}
-		}
-		if known, ok := poolMethods[m.Name]; !ok || known.in != in {
-			t.Errorf("method %s(%s) is %q in the table", m.Name, in, known.in)
-		}
-		methods++
+// Programs depend on these names and types: a change is one of the interface.
+func TestTheInterfacesAreAsPublished(t *testing.T) {
+	b := startBus(t, "session", openConfig)
+	b.run(t, newFakePool())
+	c := b.client(t, os.Getuid())
+	got := ""
+	for _, path := range []dbus.ObjectPath{poolPath, pathOf(1), logPath, rootPath} {
+		got += string(path) + "\n" + shown(t, c, path)
 	}
-	if methods != len(poolMethods) {
-		t.Errorf("%d methods shown, %d in the table", methods, len(poolMethods))
+	want, err := os.ReadFile("testdata/interfaces")
+	if err != nil {
+		t.Fatal(err)
 	}
-	var have, want []string
-	for text, iface := range map[string]string{poolXML: "pool", workerXML: "worker"} {
-		for _, p := range parse(t, "<node>"+text+"</node>").Interfaces[0].Properties {
-			have = append(have, strings.Join([]string{iface, p.Name, p.Type, p.Access, p.Annotations[0].Value}, " "))
-		}
-	}
-	for _, p := range poolProperties {
-		want = append(want, strings.Join([]string{"pool", p.name, dbus.SignatureOf(p.get(control.Status{})).String(), "read", p.emits}, " "))
-	}
-	for _, p := range workerProperties {
-		want = append(want, strings.Join([]string{"worker", p.name, dbus.SignatureOf(p.get(control.Worker{})).String(), "read", p.emits}, " "))
-	}
-	slices.Sort(have)
-	slices.Sort(want)
-	if !slices.Equal(have, want) {
-		t.Errorf("shown\n%s\nin the tables\n%s", strings.Join(have, "\n"), strings.Join(want, "\n"))
+	if got != string(want) {
+		t.Errorf("shown:\n%s\nwant:\n%s", got, want)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/godbus/dbus/v5"
+	"github.com/godbus/dbus/v5/introspect"
 
 	"github.com/scgid/scgid/control"
 )
@@ -16,17 +17,28 @@ var logLevels = map[string]string{
 	"warning": "warning", "notice": "warning", "info": "info", "debug": "debug",
 }
 
+// logProperties are read from the level.
+var logProperties = []property[string]{
+	{"LogLevel", silent, func(level string) any { return clean(level) }},
+	{"LogTarget", silent, func(string) any { return logTarget() }},
+	{"SyslogIdentifier", constant, func(string) any { return "scgid" }},
+}
+
+var logInterface = func() iface {
+	i := iface{name: logIface, properties: describeAll(logProperties, "")}
+	level := &i.properties[0]
+	level.Access = "readwrite"
+	level.Annotations = append(level.Annotations, introspect.Annotation{Name: "org.freedesktop.systemd1.Privileged", Value: "true"})
+	return i
+}()
+
 // logValues reads the properties of LogControl1.
 func (s *session) logValues(ctx context.Context) (values, error) {
 	level, err := s.f.o.Pool.LogLevel(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return values{
-		"LogLevel":         dbus.MakeVariant(clean(level)),
-		"LogTarget":        dbus.MakeVariant(logTarget()),
-		"SyslogIdentifier": dbus.MakeVariant("scgid"),
-	}, nil
+	return valuesOf(logProperties, level, nil), nil
 }
 
 // logTarget says where the log goes. It is not for us to change: it is stderr,

@@ -9,21 +9,40 @@ import (
 	"github.com/scgid/scgid/control"
 )
 
-// poolMethods are the methods of org.scgid1.Pool: every verb that has a name
-// on the bus, and ResetLimits for a flag of scale.
-var poolMethods = map[string]method{
-	"Scale":        {"iiii", false, verb("scale", change, limits)},
-	"ResetLimits":  {"", false, verb("scale", func([]any) any { return control.Change{Reset: true} }, limits)},
-	"Pause":        {"t", false, verb("pause", func(b []any) any { return control.PauseArgs{Limit: span(b[0])} }, nil)},
-	"Resume":       {"", false, verb("resume", nil, nil)},
-	"Reload":       {"", false, verb(control.OpReload, nil, operation)},
-	"Rollback":     {"", false, verb(control.OpRollback, nil, operation)},
-	"Upgrade":      {"", false, verb(control.OpUpgrade, nil, operation)},
-	"Stop":         {"bt", false, verb("stop", func(b []any) any { return control.StopArgs{Now: b[0].(bool), Limit: span(b[1])} }, stopReport)},
-	"RetireWorker": {"t", false, verb("retire", worker, nil)},
-	"KillWorker":   {"t", false, verb("kill", worker, nil)},
-	"DumpWorker":   {"t", false, verb("dump", worker, nil)},
+// poolInterface has as methods every verb that has a name on the bus, and
+// ResetLimits for a flag of scale.
+var poolInterface = iface{name: poolIface,
+	methods: []method{
+		{name: "Scale", in: limitArgs(""), out: limitArgs("_now"), do: verb("scale", change, limits)},
+		{name: "ResetLimits", out: limitArgs("_now"), do: verb("scale", func([]any) any { return control.Change{Reset: true} }, limits)},
+		{name: "Pause", in: args{"t limit_usec"}, do: verb("pause", func(b []any) any { return control.PauseArgs{Limit: span(b[0])} }, nil)},
+		{name: "Resume", do: verb("resume", nil, nil)},
+		{name: "Reload", out: operationArgs, do: verb(control.OpReload, nil, operation)},
+		{name: "Rollback", out: operationArgs, do: verb(control.OpRollback, nil, operation)},
+		{name: "Upgrade", out: operationArgs, do: verb(control.OpUpgrade, nil, operation)},
+		{name: "Stop", in: args{"b now", "t limit_usec"}, out: args{"t finished", "t lost", "t refused", "t took_usec"},
+			do: verb("stop", func(b []any) any { return control.StopArgs{Now: b[0].(bool), Limit: span(b[1])} }, stopReport)},
+		{name: "RetireWorker", in: args{"t worker"}, do: verb("retire", worker, nil)},
+		{name: "KillWorker", in: args{"t worker"}, do: verb("kill", worker, nil)},
+		{name: "DumpWorker", in: args{"t worker"}, do: verb("dump", worker, nil)},
+	},
+	signals: []signal{
+		{"WorkerExited", args{"t id", "u pid", "s reason", "t served"}},
+		{"PoolSaturated", args{"b saturated"}},
+		{"StateChanged", args{"s state"}},
+		{"Refused", args{"t count"}},
+		{"ReloadFinished", args{"s kind", "b ok", "u generation", "s reason"}},
+	},
+	properties: describeAll(poolProperties, control.Status{}),
 }
+
+var operationArgs = args{"u generation", "s notes"}
+
+func limitArgs(suffix string) args {
+	return args{"i min_workers" + suffix, "i max_workers" + suffix, "i min_idle" + suffix, "i max_idle" + suffix}
+}
+
+var workerInterface = iface{name: workerIface, properties: describeAll(workerProperties, control.Worker{})}
 
 func worker(b []any) any { return control.WorkerArgs{Worker: b[0].(uint64)} }
 

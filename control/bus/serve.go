@@ -138,70 +138,63 @@ func (s *session) sit(c *call) error {
 	}
 }
 
-// A method is one that objects have.
-type method struct {
-	in    string // signature of the arguments
-	reads bool   // what it does depends on whether its caller may read
-	do    func(*session, *call) ([]any, error)
-}
-
-// standard are the methods of every object that has anything.
-var standard = map[string]map[string]method{
-	introspectIface: {"Introspect": {"", true, (*session).introspect}},
-	propertiesIface: {
-		"Get":    {"ss", true, (*session).getProperty},
-		"GetAll": {"s", true, (*session).getProperties},
-		"Set":    {"ssv", true, (*session).setProperty},
-	},
-}
-
-// interfacesAt returns the interfaces with methods of the object at path. A
-// worker's path may be that of no worker.
-func interfacesAt(path dbus.ObjectPath) map[string]map[string]method {
+// nameAt returns the interface that the object at path has beside the standard
+// ones, if it has any, and whether there is an object. A worker's path may be
+// that of no worker.
+func nameAt(path dbus.ObjectPath) (iface string, ok bool) {
 	switch path {
 	case rootPath:
-		return map[string]map[string]method{managerIface: {"GetManagedObjects": {"", true, (*session).managedObjects}}}
+		return managerIface, true
 	case poolPath:
-		return map[string]map[string]method{poolIface: poolMethods}
+		return poolIface, true
 	case logPath:
-		return map[string]map[string]method{logIface: {}}
+		return logIface, true
 	}
 	if _, ok := workerAt(path); ok {
-		return map[string]map[string]method{workerIface: {}}
+		return workerIface, true
 	}
-	if nodes[path] != nil {
-		return map[string]map[string]method{}
-	}
-	return nil
+	return "", nodes[path] != nil
 }
 
+// interfaces are those that objects have beside the standard ones, by name.
+var interfaces = map[string]*iface{
+	poolIface: &poolInterface, workerIface: &workerInterface, logIface: &logInterface, managerIface: &managerInterface,
+}
+
+// standardInterfaces are those of every object.
+var standardInterfaces = []*iface{&introspectInterface, &propertiesInterface}
+
 // lookup finds the method that is called.
-func lookup(c *call) (method, error) {
-	own := interfacesAt(c.path)
-	if own == nil {
-		return method{}, fail(errUnknownObject, "there is no object "+string(c.path))
+func lookup(c *call) (*method, error) {
+	own, ok := nameAt(c.path)
+	if !ok {
+		return nil, fail(errUnknownObject, "there is no object "+string(c.path))
+	}
+	has := standardInterfaces
+	if i := interfaces[own]; i != nil {
+		has = append([]*iface{i}, has...)
 	}
 	known := c.iface == ""
-	for _, table := range []map[string]map[string]method{own, standard} {
-		for iface, methods := range table {
-			if c.iface != "" && c.iface != iface {
+	for _, i := range has {
+		if c.iface != "" && c.iface != i.name {
+			continue
+		}
+		known = true
+		for n := range i.methods {
+			m := &i.methods[n]
+			if m.name != c.member {
 				continue
 			}
-			known = true
-			m, ok := methods[c.member]
-			if !ok {
-				continue
-			}
-			if c.signature != m.in {
-				return method{}, fail(errInvalidArgs, c.member+" takes ("+m.in+"), not ("+c.signature+")")
+			if in := m.in.signature(); c.signature != in {
+				return nil, fail(errInvalidArgs, c.member+" takes ("+in+"), not ("+c.signature+")")
 			}
 			return m, nil
 		}
 	}
 	if !known {
-		return method{}, fail(errUnknownIface, "there is no interface "+c.iface+" at "+string(c.path))
+		return nil, fail(errUnknownIface, "there is no interface "+c.iface+" at "+string(c.path))
 	}
-	return method{}, fail(errUnknownMethod, "there is no method "+c.member+" at "+string(c.path))
+	return nil, fail(errUnknownMethod, "there is no method "+c.member+" at "+string(c.path))
 }
 
 // answer sends the reply.

@@ -7,6 +7,27 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
+var introspectInterface = iface{name: introspectIface, methods: []method{
+	{name: "Introspect", out: args{"s xml"}, reads: true, do: (*session).introspect},
+}}
+
+var propertiesInterface = iface{name: propertiesIface,
+	methods: []method{
+		{name: "Get", in: args{"s interface", "s property"}, out: args{"v value"}, reads: true, do: (*session).getProperty},
+		{name: "GetAll", in: args{"s interface"}, out: args{"a{sv} properties"}, reads: true, do: (*session).getProperties},
+		{name: "Set", in: args{"s interface", "s property", "v value"}, reads: true, do: (*session).setProperty},
+	},
+	signals: []signal{{"PropertiesChanged", args{"s interface", "a{sv} changed", "as invalidated"}}},
+}
+
+var managerInterface = iface{name: managerIface,
+	methods: []method{{name: "GetManagedObjects", out: args{"a{oa{sa{sv}}} objects"}, reads: true, do: (*session).managedObjects}},
+	signals: []signal{
+		{"InterfacesAdded", args{"o object", "a{sa{sv}} interfaces"}},
+		{"InterfacesRemoved", args{"o object", "as interfaces"}},
+	},
+}
+
 // propertiesAt reads all properties of an interface at a path.
 func (s *session) propertiesAt(ctx context.Context, path dbus.ObjectPath, iface string) (values, error) {
 	_, worker := workerAt(path)
@@ -18,7 +39,7 @@ func (s *session) propertiesAt(ctx context.Context, path dbus.ObjectPath, iface 
 	case path == logPath && iface == logIface:
 		return s.logValues(ctx)
 	}
-	if _, has := interfacesAt(path)[iface]; has || iface == introspectIface || iface == propertiesIface {
+	if own, _ := nameAt(path); iface == own || iface == introspectIface || iface == propertiesIface {
 		return values{}, nil
 	}
 	return nil, fail(errUnknownIface, fmt.Sprintf("there is no interface %.255q at %s", iface, path))
@@ -52,9 +73,7 @@ func (s *session) getProperties(c *call) ([]any, error) {
 // an empty name stands for the object's own.
 func interfaceOf(path dbus.ObjectPath, iface string) string {
 	if iface == "" {
-		for own := range interfacesAt(path) {
-			return own
-		}
+		iface, _ = nameAt(path)
 	}
 	return iface
 }
