@@ -48,8 +48,10 @@ type Pool interface {
 	LogLevel(context.Context) (string, error)            // debug, info, warning or err
 	SetLogLevel(ctx context.Context, level string) error // one of these
 
-	// Subscribe returns the events from now on.
-	Subscribe(context.Context) (*Subscription, error)
+	// Subscribe returns the events from now on. With keep the pool does not
+	// leave when it is idle, until the subscription is closed: somebody
+	// watches. A front end that watches all the time by itself does without.
+	Subscribe(ctx context.Context, keep bool) (*Subscription, error)
 }
 
 // A Change of limits, the arguments of scale: nil keeps a value. Reset gives all

@@ -191,24 +191,10 @@ func (m *Master) SetLogLevel(_ context.Context, level string) error {
 	return nil
 }
 
-// Subscribe returns the events from now on. While somebody watches, the pool
-// does not leave when it is idle.
-func (m *Master) Subscribe(ctx context.Context) (*control.Subscription, error) {
-	return m.subscribe(ctx, true)
-}
-
-// Passive is the pool for a front end that watches all the time by itself: its
-// Subscribe does not keep the pool from leaving when it is idle.
-func (m *Master) Passive() control.Pool { return passive{m} }
-
-type passive struct{ *Master }
-
-func (p passive) Subscribe(ctx context.Context) (*control.Subscription, error) {
-	return p.subscribe(ctx, false)
-}
-
-func (m *Master) subscribe(ctx context.Context, person bool) (*control.Subscription, error) {
-	s, err := query(ctx, m, func(l *loop) (*subscriber, error) { return l.subscribe(person), nil })
+// Subscribe returns the events from now on. With keep the pool does not leave
+// when it is idle while the subscription is open.
+func (m *Master) Subscribe(ctx context.Context, keep bool) (*control.Subscription, error) {
+	s, err := query(ctx, m, func(l *loop) (*subscriber, error) { return l.subscribe(keep), nil })
 	if err != nil {
 		return nil, err
 	}

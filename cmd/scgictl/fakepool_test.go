@@ -388,7 +388,7 @@ func (p *memPool) SetLogLevel(_ context.Context, level string) error {
 	return nil
 }
 
-func (p *memPool) Subscribe(context.Context) (*control.Subscription, error) {
+func (p *memPool) Subscribe(context.Context, bool) (*control.Subscription, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := make(chan control.Event, 100)

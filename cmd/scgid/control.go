@@ -52,7 +52,7 @@ func openBus(conf *config.Config, m *master.Master, access control.Access, adhoc
 		address = ""
 	}
 	front := bus.New(bus.Options{
-		Pool: m.Passive(), Access: access, Name: conf.Name, Version: version, Address: address,
+		Pool: m, Access: access, Name: conf.Name, Version: version, Address: address,
 		Report: func(err error) { notOnBus(log, err) },
 		Log:    func(format string, args ...any) { log.Info(fmt.Sprintf(format, args...)) },
 	})

@@ -26,7 +26,7 @@ func (s *Server) serveEvents(c *call) error {
 			WithHint("end another one, or try again")
 	}
 	defer s.streams.Release(c.who.UID)
-	sub, err := s.pool.Subscribe(c.r.Context())
+	sub, err := s.pool.Subscribe(c.r.Context(), true)
 	if err != nil {
 		return err
 	}

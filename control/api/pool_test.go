@@ -286,7 +286,7 @@ func (p *memPool) SetLogLevel(_ context.Context, level string) error {
 	})
 }
 
-func (p *memPool) Subscribe(context.Context) (*control.Subscription, error) {
+func (p *memPool) Subscribe(context.Context, bool) (*control.Subscription, error) {
 	s := &memSub{events: make(chan control.Event, 64)}
 	err := p.do(func() error {
 		if p.state == control.Draining {

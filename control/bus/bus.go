@@ -35,11 +35,11 @@ type Options struct {
 	// may change something, and polkit is not asked. "session" implies it.
 	Session bool
 
-	Report func(error) // of each new reason why there is no bus; may be nil
-
-	// Log takes a line for each change, with who made it. It must not block,
-	// and may be nil.
-	Log func(format string, args ...any)
+	// Report takes each new reason why there is no bus, Log a line for each
+	// change, with its caller. Neither may block: a log that nobody reads must
+	// not keep the pool from being shown and changed. Both may be nil.
+	Report func(error)
+	Log    func(format string, args ...any)
 }
 
 // A Front is the pool on the bus.
@@ -105,15 +105,19 @@ func (f *Front) Run(ctx context.Context) error {
 // report hands on an error unless the same was handed on since the bus was
 // last there.
 func (f *Front) report(err error) {
+	if f.isNews(err) && f.o.Report != nil {
+		f.o.Report(err)
+	}
+}
+
+func (f *Front) isNews(err error) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err == nil || f.said[err.Error()] || len(f.said) >= 64 {
-		return
+		return false
 	}
 	f.said[err.Error()] = true
-	if f.o.Report != nil {
-		f.o.Report(err)
-	}
+	return true
 }
 
 func (f *Front) forget() {

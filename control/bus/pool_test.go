@@ -256,7 +256,7 @@ func (p *fakePool) SetLogLevel(ctx context.Context, level string) error {
 	return nil
 }
 
-func (p *fakePool) Subscribe(context.Context) (*control.Subscription, error) {
+func (p *fakePool) Subscribe(context.Context, bool) (*control.Subscription, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := make(chan control.Event, 256)

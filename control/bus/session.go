@@ -69,7 +69,7 @@ func (s *session) run(ctx context.Context) error {
 		return fmt.Errorf("cannot connect to the %s: %v", s.busName(), err)
 	}
 	defer s.close()
-	sub, err := s.f.o.Pool.Subscribe(ctx)
+	sub, err := s.f.o.Pool.Subscribe(ctx, false)
 	if err != nil {
 		return fmt.Errorf("cannot follow the pool for the bus: %v", err)
 	}
