@@ -27,7 +27,7 @@ func (l Level) String() string {
 	return fmt.Sprintf("Level(%d)", int(l))
 }
 
-// A Caller is who asks, as the kernel says at the moment of accept
+// A Caller is the process that asks, as the kernel says at the moment of accept
 // (SO_PEERCRED, SO_PEERGROUPS; see unix(7)), or the bus.
 type Caller struct {
 	UID  uint32
@@ -35,12 +35,12 @@ type Caller struct {
 	PID  int      // for the log only: numbers are reused
 }
 
-// Access decides by user and group who may do what. Descent from the master
+// Access says, by user and group, which caller may do what. Descent from the master
 // would be no ground: systemd-run, cron and a reused PID all get round it.
 type Access struct {
 	// OwnUID is the user that the pool runs as. Its applications run as it
 	// too, so in a system instance it may only read: an exploited
-	// application shall not steer its own server. OwnFull is for a user's own
+	// application must not steer its own server. OwnFull is for a user's own
 	// instance and an ad hoc run.
 	OwnUID  uint32
 	OwnFull bool

@@ -14,14 +14,14 @@ const (
 	CodeNoWorker   = "NoSuchWorker"
 	CodeState      = "WrongState"  // not possible in this state, such as retiring a worker that is killed
 	CodeFailed     = "Failed"      // it was tried and did not work
-	CodeOver       = "Ended"       // the master has ended or is about to
-	CodeTimeout    = "TimedOut"    // it is still going on after the caller's time limit
+	CodeOver       = "Ended"       // the master is stopping, or has ended
+	CodeTimeout    = "TimedOut"    // it continues after the caller's time limit
 	CodeBusy       = "Busy"        // too many ask at once
 	CodeNotRunning = "NotRunning"  // clients only: nobody answers
-	CodeProtocol   = "BadResponse" // clients only: whoever answers is no scgid
+	CodeProtocol   = "BadResponse" // clients only: what answers is not scgid
 )
 
-// An Error is what goes from the master to whoever asked, over either front
+// An Error is what goes from the master to its caller, over either front
 // end: a code for programs, a sentence for people, and what to do about it.
 type Error struct {
 	Code string
@@ -42,7 +42,7 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 	return e
 }
 
-// AsError returns err as an Error; one that is none has CodeFailed.
+// AsError returns err as an Error; any other error gets CodeFailed.
 func AsError(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) {

@@ -40,7 +40,7 @@ type Event struct {
 }
 
 // A Subscription is a stream of events. Its reader takes from C; one that is
-// too slow loses events and is told how many by EventMissed.
+// too slow loses events; EventMissed says how many.
 type Subscription struct {
 	C     <-chan Event
 	Close func() // ends it; C is closed. It may be called more than once

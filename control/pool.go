@@ -130,7 +130,7 @@ type Metrics struct {
 	// Outcomes of accepted connections by name: each ends in exactly one.
 	Outcomes map[string]uint64
 	Refusals map[string]uint64 // replies of 503 by reason: no worker in time, or none starts, or a stop
-	Classes  [6]uint64         // replies by status class, as told by workers; 0 is not told
+	Classes  [6]uint64         // replies by status class, as workers say; 0 is unknown
 	Retried  uint64            // requests passed on once more
 	Orphans  uint64
 	Violate  uint64

@@ -70,7 +70,7 @@ func (v *Verb) explain(err error) error {
 }
 
 // Do is Call for a caller: where the verb changes something, log takes a line
-// before, with who asks, and one more if it fails. front is where the call came
+// before, with the caller, and one more if it fails. front is where the call came
 // from, such as "control".
 func (v *Verb) Do(ctx context.Context, p Pool, args any, front string, who Caller, log func(format string, args ...any)) (any, error) {
 	args = v.orNone(args)

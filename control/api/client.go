@@ -42,8 +42,8 @@ type Client struct {
 func NewClient(socket string) *Client { return &Client{socket: socket} }
 
 // ErrCut is the error of a call whose connection ended before its reply was
-// whole: nobody knows whether it was done. A master that executes itself anew
-// cuts all connections so.
+// whole: nobody knows whether it was done. A master that executes its program
+// again cuts all connections so.
 var ErrCut = &control.Error{Code: control.CodeOver, Text: "the master has ended, or closed the connection, before its answer was whole"}
 
 // Socket is the path of the socket.
@@ -69,9 +69,9 @@ func (c *Client) Call(ctx context.Context, verb string, args, out any) error {
 		body = []byte("{}")
 	}
 	if v := control.FindVerb(verb); v != nil && reads(v) && string(body) == "{}" {
-		return c.ask(ctx, http.MethodGet, pathV1+verb, nil, out)
+		return c.do(ctx, http.MethodGet, pathV1+verb, nil, out)
 	}
-	return c.ask(ctx, http.MethodPost, pathV1+verb, body, out)
+	return c.do(ctx, http.MethodPost, pathV1+verb, body, out)
 }
 
 // Status reads the status. A caller that may see name and state only gets
@@ -114,7 +114,7 @@ func (c *Client) Events(ctx context.Context, each func(control.Event) error) err
 }
 
 // EventsFrom is Events that calls ready, unless it is nil, when the stream has
-// begun: what happens after that is told.
+// begun: no event after that is missed.
 func (c *Client) EventsFrom(ctx context.Context, ready func() error, each func(control.Event) error) error {
 	return c.exchange(ctx, http.MethodGet, pathEvents, typeNDJSON, nil, func(r *http.Response) error {
 		if ready != nil {
@@ -127,7 +127,7 @@ func (c *Client) EventsFrom(ctx context.Context, ready func() error, each func(c
 		for lines.Scan() {
 			var e control.Event
 			if json.Unmarshal(lines.Bytes(), &e) != nil {
-				return c.strange("an event that cannot be read")
+				return c.notScgid("an event that cannot be read")
 			}
 			if err := each(e); err != nil {
 				return stopped{err}
@@ -143,22 +143,22 @@ func (c *Client) EventsFrom(ctx context.Context, ready func() error, each func(c
 // stopped is an error of the caller's own function, to be returned as it is.
 type stopped struct{ error }
 
-// ask sends one request and decodes its reply.
-func (c *Client) ask(ctx context.Context, method, path string, body []byte, out any) error {
+// do sends one request and decodes its reply.
+func (c *Client) do(ctx context.Context, method, path string, body []byte, out any) error {
 	return c.exchange(ctx, method, path, typeJSON, body, func(r *http.Response) error {
 		reply, err := readAll(r.Body)
 		if err != nil || out == nil {
 			return err
 		}
 		if err := json.Unmarshal(reply, out); err != nil {
-			return c.strange("a reply that cannot be read: " + err.Error())
+			return c.notScgid("a reply that cannot be read: " + err.Error())
 		}
 		return nil
 	})
 }
 
 // exchange sends one request on a connection of its own and has read take a
-// reply that is no problem.
+// reply that is not a problem.
 func (c *Client) exchange(ctx context.Context, method, path, accept string, body []byte, read func(*http.Response) error) error {
 	conn, peer, err := c.dial(ctx)
 	if err != nil {
@@ -184,8 +184,8 @@ func (c *Client) exchange(ctx context.Context, method, path, accept string, body
 		}
 		return c.explain(ctx, err)
 	}
-	from.N = math.MaxInt64 // who reads the body bounds it
-	if err := c.judge(r); err != nil {
+	from.N = math.MaxInt64 // read bounds the body
+	if err := c.responseError(r); err != nil {
 		return c.explain(ctx, err)
 	}
 	if err := read(r); err != nil {
@@ -206,8 +206,8 @@ func request(method, path, accept string, body []byte) []byte {
 	return b.Bytes()
 }
 
-// judge returns the error that a reply stands for.
-func (c *Client) judge(r *http.Response) error {
+// responseError returns the error that a reply stands for.
+func (c *Client) responseError(r *http.Response) error {
 	if r.StatusCode == http.StatusOK {
 		return nil
 	}
@@ -220,11 +220,11 @@ func (c *Client) judge(r *http.Response) error {
 			return e
 		}
 	}
-	return c.strange("HTTP status " + strconv.Itoa(r.StatusCode))
+	return c.notScgid("HTTP status " + strconv.Itoa(r.StatusCode))
 }
 
-func (c *Client) strange(what string) *control.Error {
-	return control.Errorf(control.CodeProtocol, "%s answers with %.200q: it is no control socket of scgid", c.socket, what)
+func (c *Client) notScgid(what string) *control.Error {
+	return control.Errorf(control.CodeProtocol, "%s answers with %.200q: not an scgid control socket", c.socket, what)
 }
 
 func readAll(r io.Reader) ([]byte, error) {
@@ -235,7 +235,7 @@ func readAll(r io.Reader) ([]byte, error) {
 	return b, err
 }
 
-// explain turns what went wrong into what is told.
+// explain makes an Error of what went wrong.
 func (c *Client) explain(ctx context.Context, err error) error {
 	var own stopped
 	var known *control.Error
@@ -267,5 +267,5 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	if errors.As(err, &op) {
 		return control.Errorf(control.CodeFailed, "cannot talk to %s: %v", c.socket, op.Err)
 	}
-	return c.strange(err.Error())
+	return c.notScgid(err.Error())
 }

@@ -85,7 +85,7 @@ func TestClientTellsWhoAnswersWrongly(t *testing.T) {
 		{"another server", answering(t, says("HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\nhello")), control.CodeProtocol},
 		{"no problem of ours", answering(t, says("HTTP/1.1 404 Not Found\r\nContent-Type: application/problem+json\r\nContent-Length: 2\r\n\r\n{}")), control.CodeProtocol},
 		{"a head without end", answering(t, endless), control.CodeOver},
-		{"full", answering(t, func(c net.Conn) { _, _ = c.Write(turnedAway) }), control.CodeBusy},
+		{"full", answering(t, func(c net.Conn) { _, _ = c.Write(rejection) }), control.CodeBusy},
 	} {
 		_, err := tt.client.Status(soon(t))
 		if e, ok := err.(*control.Error); !ok || e.Code != tt.code || strings.Contains(e.Text, "\x1b") {

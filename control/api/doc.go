@@ -9,10 +9,10 @@
 //	GET  /metrics    OpenMetrics or Prometheus text
 //
 // A call lasts as long as what it asks for: a stop, or an operation (reload,
-// rollback, upgrade), which goes on when its caller leaves. An upgrade that
+// rollback, upgrade), which continues when its caller leaves. An upgrade that
 // succeeds ends the connection without a reply.
 //
-// It owns the socket, its connections and the decision who may do what: by
+// It owns the socket, its connections and the access check: by
 // user and group, as the kernel says at accept, never by what a request says.
 // Errors are RFC 9457 problems whose type ends in a code of package control.
 // All state of the pool, and the meaning of each verb, is behind control.Pool.

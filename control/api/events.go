@@ -14,8 +14,8 @@ import (
 var watching = &control.Verb{Name: "events", Level: control.LevelRead, Doing: "watch events"}
 
 // serveEvents sends what happens until the caller leaves, the pool ends the
-// stream or the server ends. A caller who reads too slowly is told by the
-// subscription what was dropped, and cut when it does not read at all. The
+// stream or the server ends. A caller that reads too slowly hears from the
+// subscription what was dropped, and is cut off when it does not read at all. The
 // reply's head says that the stream has begun.
 func (s *Server) serveEvents(c *call) error {
 	if err := c.allow(control.LevelRead, watching); err != nil {
@@ -42,16 +42,16 @@ func (s *Server) copyEvents(out *stream, events <-chan control.Event) {
 	if out.begin() != nil {
 		return
 	}
-	beat := time.NewTicker(s.beat)
-	defer beat.Stop()
+	ticker := time.NewTicker(s.keepalive)
+	defer ticker.Stop()
 	for {
 		select {
 		case e, ok := <-events:
 			if !ok || out.send(e) != nil {
 				return
 			}
-		case <-beat.C:
-			if out.beat() != nil {
+		case <-ticker.C:
+			if out.keepalive() != nil {
 				return
 			}
 		case <-s.ended:
@@ -66,7 +66,7 @@ func (s *Server) copyEvents(out *stream, events <-chan control.Event) {
 type stream struct {
 	*call
 	sse  bool
-	last uint64 // Seq of the event before; 0 when a gap cannot be told
+	last uint64 // Seq of the event before; 0 when a gap cannot be seen
 }
 
 func (s *stream) begin() error {
@@ -74,13 +74,13 @@ func (s *stream) begin() error {
 	if s.sse {
 		contentType = typeSSE
 	}
-	s.w.Header().Set("X-Accel-Buffering", "no") // nginx shall pass events on at once
+	s.w.Header().Set("X-Accel-Buffering", "no") // so that nginx passes events on at once
 	s.call.begin(http.StatusOK, contentType)
 	return s.out.Flush()
 }
 
 // send writes e, and before it what is missing, unless the subscription has
-// told that itself.
+// said that itself.
 func (s *stream) send(e control.Event) error {
 	if e.Kind == control.EventMissed {
 		s.last = 0
@@ -107,9 +107,9 @@ func (s *stream) write(e control.Event) error {
 	return s.put(append(line, '\n'))
 }
 
-// beat keeps proxies from taking a quiet stream for a dead one. NDJSON has
-// nothing that stands for nothing.
-func (s *stream) beat() error {
+// keepalive keeps proxies from taking a quiet stream for a dead one. NDJSON has
+// no comment to send.
+func (s *stream) keepalive() error {
 	if !s.sse {
 		return nil
 	}

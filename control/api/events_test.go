@@ -154,7 +154,7 @@ func TestASlowReaderMissesAndIsTold(t *testing.T) {
 
 func TestAQuietStreamShowsThatItLives(t *testing.T) {
 	s := serve(t, me(), nil)
-	s.Server.beat = 5 * time.Millisecond
+	s.Server.keepalive = 5 * time.Millisecond
 	_, lines := s.watch("Accept: text/event-stream")
 	if got := next(t, lines, 4); got != ":\n\n:\n" {
 		t.Errorf("%q", got)

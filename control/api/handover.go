@@ -71,7 +71,7 @@ func takeOver(h Handed) (*listener, error) {
 	ul, ok := made.(*net.UnixListener)
 	if !ok {
 		made.Close()
-		return nil, errors.New("it is no Unix socket")
+		return nil, errors.New("it is not a Unix socket")
 	}
 	ul.SetUnlinkOnClose(false)
 	file, err := unix.FcntlInt(uintptr(h.File), unix.F_DUPFD_CLOEXEC, 3)

@@ -310,7 +310,7 @@ func callAll(socket string) {
 		err = nil
 	}
 	all["events"] = code(err)
-	all["verbs"] = code(c.ask(ctx, http.MethodGet, pathVerbs, nil, nil))
+	all["verbs"] = code(c.do(ctx, http.MethodGet, pathVerbs, nil, nil))
 	all["stop"] = code(c.Call(ctx, "stop", arguments["stop"], nil))
 	if err := json.NewEncoder(os.Stdout).Encode(all); err != nil {
 		os.Exit(1)

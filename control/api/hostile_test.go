@@ -323,7 +323,7 @@ func turnedAwayOrHeld(t *testing.T, s *site, c net.Conn) (away bool) {
 // connections are those that the server holds.
 func (s *site) connections() int {
 	s.Server.mu.Lock()
-	g := s.gates[0]
+	g := s.admissions[0]
 	s.Server.mu.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -338,7 +338,7 @@ func TestPlacesAreGivenBack(t *testing.T) {
 		s.serves()
 	}
 	until(t, "all connections are closed", func() bool { return s.connections() == 0 })
-	g := s.gates[0]
+	g := s.admissions[0]
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.byUser) != 0 || g.byLevel != [3]int{} {
@@ -359,7 +359,7 @@ func TestOneWhoCannotBeNamedIsIgnored(t *testing.T) {
 		t.Errorf("read %d, %v", n, err)
 	}
 	s.serves()
-	if want := "control: cannot tell who connected: getsockopt(SO_PEERCRED): invalid argument, ignoring this client"; s.lines() != want {
+	if want := "control: cannot read the credentials of a client: getsockopt(SO_PEERCRED): invalid argument, ignoring this client"; s.lines() != want {
 		t.Errorf("log: %s", s.lines())
 	}
 }

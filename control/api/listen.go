@@ -17,8 +17,8 @@ import (
 // Listen opens the control socket with this absolute path; the caller closes
 // it. Directories on the way are made, for all to pass. Everybody may connect:
 // who may do what is decided after that. A socket that somebody left behind is
-// replaced; one on which somebody answers, and what is no socket, stays and is
-// an error. Close removes the path if it is still this socket.
+// replaced; one on which somebody answers, and what is not a socket, stays and
+// is an error. Close removes the path if it is still this socket.
 func Listen(path string) (net.Listener, error) {
 	l, err := listen(path)
 	if err != nil {
@@ -114,7 +114,7 @@ func clearStale(path string) error {
 		return err
 	}
 	if info.Mode()&os.ModeSocket == 0 {
-		return errors.New("something is there that is no socket")
+		return errors.New("something is there that is not a socket")
 	}
 	conn, err := net.Dial("unix", path)
 	if err == nil {

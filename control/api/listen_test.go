@@ -63,7 +63,7 @@ func TestListenReplacesOnlyWhatNobodyAnswers(t *testing.T) {
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "something is there that is no socket") {
+	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "something is there that is not a socket") {
 		t.Errorf("a file: %v", err)
 	}
 	if b, err := os.ReadFile(path); string(b) != "precious" {

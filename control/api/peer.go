@@ -34,7 +34,7 @@ func (f File) is(other File) bool { return f.Dev == other.Dev && f.Ino == other.
 
 // Pool returns the name of the pool below root, a directory such as SystemRoot,
 // that the socket belongs to: it is in that pool's directory, or is its control
-// socket by another name. An empty name means that it is none of theirs.
+// socket by another name. An empty name means that the socket belongs to none of them.
 func (p Peer) Pool(root string) (name string, err error) {
 	entries, err := os.ReadDir(root)
 	if err != nil && !os.IsNotExist(err) {
@@ -61,7 +61,7 @@ func fileAt(dirfd int, path string, flags int) (File, error) {
 	return File{Dev: st.Dev, Ino: st.Ino, Owner: st.Uid}, nil
 }
 
-// Peer connects, says nothing, and returns who listens.
+// Peer connects, sends nothing, and returns the process that listens.
 func (c *Client) Peer(ctx context.Context) (Peer, error) {
 	conn, peer, err := c.dial(ctx)
 	if err != nil {
@@ -78,7 +78,7 @@ var errNotSocket = errors.New("not a socket")
 // directory belongs to the pool's user, and an application that had one to the
 // socket of another pool would have root steer that. The directory and the
 // socket are opened first, so that the peer is described by the files that were
-// used, whoever exchanges them meanwhile.
+// used, even if they are exchanged meanwhile.
 func (c *Client) dial(ctx context.Context) (*net.UnixConn, Peer, error) {
 	// filepath.Dir would clean the path, but to the kernel "link/.." is not ".".
 	dir, base := filepath.Split(c.socket)

@@ -32,9 +32,9 @@ var problems = map[string]struct {
 	control.CodeNoWorker: {http.StatusNotFound, "No such worker"},
 	control.CodeState:    {http.StatusConflict, "Not possible in this state"},
 	control.CodeFailed:   {http.StatusInternalServerError, "Failed"},
-	control.CodeOver:     {http.StatusServiceUnavailable, "The master has ended or is about to"},
+	control.CodeOver:     {http.StatusServiceUnavailable, "The master is stopping"},
 	control.CodeBusy:     {http.StatusServiceUnavailable, "Too many callers"},
-	control.CodeTimeout:  {http.StatusGatewayTimeout, "Still going on"},
+	control.CodeTimeout:  {http.StatusGatewayTimeout, "Continues after the time limit"},
 }
 
 // problemOf describes e. A status other than 0 is more exact than that of e's

@@ -15,17 +15,17 @@ import (
 
 // Bounds on what one caller may cost.
 const (
-	maxBody     = 64 << 10
-	maxHead     = 16 << 10
-	headTime    = 5 * time.Second        // for a request's header
-	bodyTime    = 10 * time.Second       // for its body
-	writeTime   = 10 * time.Second       // for a reply, or an event
-	idleTime    = 60 * time.Second       // between requests
-	beatTime    = 20 * time.Second       // between signs of life on an event stream
-	briefTime   = 250 * time.Millisecond // that name and state may be old, for those who see no more
-	maxScrapes  = 4                      // at once
-	maxStreams  = 32                     // of events; for all but uid 0 a quarter stays free
-	userStreams = 8                      // of one user other than uid 0
+	maxBody          = 64 << 10
+	maxHead          = 16 << 10
+	headTime         = 5 * time.Second        // for a request's header
+	bodyTime         = 10 * time.Second       // for its body
+	writeTime        = 10 * time.Second       // for a reply, or an event
+	idleTime         = 60 * time.Second       // between requests
+	keepaliveTime    = 20 * time.Second       // between comments on a quiet event stream
+	publicStatusTime = 250 * time.Millisecond // that name and state may be old, for those who see no more
+	maxScrapes       = 4                      // at once
+	maxStreams       = 32                     // of events; for all but uid 0 a quarter stays free
+	userStreams      = 8                      // of one user other than uid 0
 )
 
 // Options say what a Server serves.
@@ -50,28 +50,28 @@ type Server struct {
 	log     func(format string, args ...any)
 	who     func(*net.UnixConn) (control.Caller, error) // tests say; nil is the kernel
 
-	http    http.Server
-	routes  map[string]*route
-	beat    time.Duration
-	scrapes chan struct{}
-	ended   chan struct{} // closed when Shutdown begins
-	end     sync.Once
-	brief   brief
+	http      http.Server
+	routes    map[string]*route
+	keepalive time.Duration
+	scrapes   chan struct{}
+	ended     chan struct{} // closed when Shutdown begins
+	end       sync.Once
+	public    publicStatus
 
 	streams control.Quota
 
-	mu    sync.Mutex
-	gates []*gate // guarded by mu
+	mu         sync.Mutex
+	admissions []*admission // guarded by mu
 }
 
 // NewServer returns a server; Serve starts it.
 func NewServer(o Options) *Server {
 	s := &Server{
 		pool: o.Pool, access: o.Access, metrics: o.Metrics, log: o.Log,
-		beat:    beatTime,
-		scrapes: make(chan struct{}, maxScrapes),
-		ended:   make(chan struct{}),
-		streams: control.Quota{All: maxStreams, Others: maxStreams * 3 / 4, User: userStreams},
+		keepalive: keepaliveTime,
+		scrapes:   make(chan struct{}, maxScrapes),
+		ended:     make(chan struct{}),
+		streams:   control.Quota{All: maxStreams, Others: maxStreams * 3 / 4, User: userStreams},
 	}
 	if s.log == nil {
 		s.log = func(string, ...any) {}
@@ -81,8 +81,8 @@ func NewServer(o Options) *Server {
 		Handler:           s,
 		ReadHeaderTimeout: headTime,
 		IdleTimeout:       idleTime,
-		MaxHeaderBytes:    maxHead - 4096, // net/http allows 4096 more than it is told
-		ErrorLog:          log.New(lines(s.log), "", 0),
+		MaxHeaderBytes:    maxHead - 4096, // net/http allows 4096 more than this
+		ErrorLog:          log.New(logWriter(s.log), "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, c.(*conn))
 		},
@@ -95,10 +95,10 @@ func NewServer(o Options) *Server {
 // connKey finds the connection of a request in its context.
 type connKey struct{}
 
-// lines gives net/http's lines to a log function.
-type lines func(format string, args ...any)
+// logWriter gives net/http's lines to a log function.
+type logWriter func(format string, args ...any)
 
-func (l lines) Write(p []byte) (int, error) {
+func (l logWriter) Write(p []byte) (int, error) {
 	l("control: %s", strings.TrimSpace(string(p)))
 	return len(p), nil
 }
@@ -106,14 +106,14 @@ func (l lines) Write(p []byte) (int, error) {
 // Serve takes l, which Listen made, and answers on it until Shutdown, when it
 // returns http.ErrServerClosed, or until l fails.
 func (s *Server) Serve(l net.Listener) error {
-	g := newGate(l, s.access, s.log)
+	a := newAdmission(l, s.access, s.log)
 	if s.who != nil {
-		g.who = s.who
+		a.who = s.who
 	}
 	s.mu.Lock()
-	s.gates = append(s.gates, g)
+	s.admissions = append(s.admissions, a)
 	s.mu.Unlock()
-	return s.http.Serve(g)
+	return s.http.Serve(a)
 }
 
 // Shutdown ends the server: no new connections, no new requests, event streams
@@ -124,10 +124,10 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.end.Do(func() { close(s.ended) })
 	s.mu.Lock()
-	gates := s.gates
+	admissions := s.admissions
 	s.mu.Unlock()
-	for _, g := range gates {
-		g.closeNew()
+	for _, a := range admissions {
+		a.closeNew()
 	}
 	err := s.http.Shutdown(ctx)
 	if err != nil {
@@ -136,7 +136,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// A call is one request, with who asks.
+// A call is one request, with its caller.
 type call struct {
 	w   http.ResponseWriter
 	r   *http.Request
@@ -290,7 +290,7 @@ func (c *call) fail(err error) {
 
 func (c *call) send(status int, contentType string, body []byte) {
 	c.begin(status, contentType)
-	_, _ = c.w.Write(body) // a caller who left misses it
+	_, _ = c.w.Write(body) // a caller that left misses it
 }
 
 // begin sends the head of a reply.

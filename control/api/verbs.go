@@ -25,19 +25,19 @@ func (s *Server) serveReading(c *call, v *control.Verb) error {
 
 // serveName answers status for those who may see no more than this.
 func (s *Server) serveName(c *call) error {
-	told, err := s.brief.read(c.r.Context(), s.pool)
+	known, err := s.public.read(c.r.Context(), s.pool)
 	if err != nil {
 		return err
 	}
-	return c.reply(told)
+	return c.reply(known)
 }
 
-// A brief is what everybody may know. It is read seldom, however often they
-// ask: those who may know no more shall not keep the master busy.
-type brief struct {
-	mu   sync.Mutex
-	at   time.Time
-	told nameAndState
+// A publicStatus is what everybody may know. The pool is read seldom, however
+// often they ask: callers that may know no more must not keep the master busy.
+type publicStatus struct {
+	mu     sync.Mutex
+	at     time.Time
+	cached nameAndState
 }
 
 type nameAndState struct {
@@ -45,18 +45,18 @@ type nameAndState struct {
 	State string `json:"state"`
 }
 
-func (b *brief) read(ctx context.Context, p control.Pool) (nameAndState, error) {
+func (b *publicStatus) read(ctx context.Context, p control.Pool) (nameAndState, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.at.IsZero() && time.Since(b.at) < briefTime {
-		return b.told, nil
+	if !b.at.IsZero() && time.Since(b.at) < publicStatusTime {
+		return b.cached, nil
 	}
 	status, err := p.Status(ctx)
 	if err != nil {
 		return nameAndState{}, err
 	}
-	b.at, b.told = time.Now(), nameAndState{status.Name, status.State}
-	return b.told, nil
+	b.at, b.cached = time.Now(), nameAndState{status.Name, status.State}
+	return b.cached, nil
 }
 
 // serveVerb answers POST: a verb with the arguments in the body.

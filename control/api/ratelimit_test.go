@@ -6,7 +6,7 @@ import (
 )
 
 func TestCallersWhoMayNotChangeAreLetInAtABoundedPace(t *testing.T) {
-	var p paces
+	var p rateLimit
 	now := time.Unix(1e9, 0)
 	take := func(uid uint32, tries int) (n int) {
 		for range tries {

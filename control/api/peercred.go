@@ -10,8 +10,8 @@ import (
 	"github.com/scgid/scgid/control"
 )
 
-// peerCred asks who is at the other end (SO_PEERCRED, unix(7)): for a server
-// who connected, for a client who listens.
+// peerCred returns the process at the other end (SO_PEERCRED, unix(7)): for a
+// server the one that connected, for a client the one that listens.
 func peerCred(conn *net.UnixConn) (cred *unix.Ucred, err error) {
 	err = onSocket(conn, func(fd int) (err error) {
 		cred, err = unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
@@ -20,7 +20,7 @@ func peerCred(conn *net.UnixConn) (cred *unix.Ucred, err error) {
 	return cred, err
 }
 
-// callerOf asks who connected, with all groups.
+// callerOf returns the caller of a connection, with all groups.
 func callerOf(conn *net.UnixConn) (who control.Caller, err error) {
 	err = onSocket(conn, func(fd int) error {
 		cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)

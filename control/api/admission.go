@@ -14,7 +14,7 @@ import (
 )
 
 // Bounds on connections at one time. Each row leaves room for those below it,
-// so that nobody, with however many user ids, keeps out one who may do more.
+// so that nobody, with however many user ids, keeps out a caller who may do more.
 const (
 	maxConns       = 256
 	maxConnsOthers = maxConns - 32       // all but uid 0
@@ -23,9 +23,9 @@ const (
 	maxConnsUser   = 16                  // of one user other than uid 0
 )
 
-// A gate is a listener that asks each connection who it is, and turns away
-// those for which there is no room.
-type gate struct {
+// An admission is a listener that looks who each caller is, and rejects
+// connections for which there is no room.
+type admission struct {
 	net.Listener
 	access control.Access
 	who    func(*net.UnixConn) (control.Caller, error)
@@ -34,38 +34,38 @@ type gate struct {
 	mu      sync.Mutex
 	conns   map[*conn]struct{}
 	byUser  map[uint32]int
-	byLevel [control.LevelChange + 1]int // uid 0 not counted
-	paces   [control.LevelChange]paces   // by level: who knows only the name keeps out no reader
+	byLevel [control.LevelChange + 1]int   // uid 0 not counted
+	rates   [control.LevelChange]rateLimit // by level: who knows only the name keeps out no reader
 	closing bool
 
 	batch int // accepted since began; Accept's
 	began time.Time
 }
 
-func newGate(l net.Listener, access control.Access, log func(string, ...any)) *gate {
-	return &gate{Listener: l, access: access, who: callerOf, log: log, conns: map[*conn]struct{}{}, byUser: map[uint32]int{}}
+func newAdmission(l net.Listener, access control.Access, log func(string, ...any)) *admission {
+	return &admission{Listener: l, access: access, who: callerOf, log: log, conns: map[*conn]struct{}{}, byUser: map[uint32]int{}}
 }
 
 // A conn is a connection whose caller is known.
 type conn struct {
 	*net.UnixConn
-	gate   *gate
-	caller control.Caller
-	level  control.Level
+	admission *admission
+	caller    control.Caller
+	level     control.Level
 
-	asked bool // it has had a whole request; guarded by gate.mu
+	asked bool // it has had a whole request; guarded by admission.mu
 }
 
 // Accept returns the next connection for which there is room. While the process
 // has no descriptors left it waits for some.
-func (g *gate) Accept() (net.Conn, error) {
+func (a *admission) Accept() (net.Conn, error) {
 	short := false
 	for {
-		g.rest()
-		c, err := g.Listener.Accept()
+		a.rest()
+		c, err := a.Listener.Accept()
 		if err != nil && isShortage(err) {
 			if !short {
-				g.log("control: %v, trying again until it works", err)
+				a.log("control: %v, trying again until it works", err)
 			}
 			short = true
 			time.Sleep(shortagePause)
@@ -79,19 +79,19 @@ func (g *gate) Accept() (net.Conn, error) {
 		if !ok {
 			panic("the control socket is a Unix socket")
 		}
-		if admitted := g.admit(u); admitted != nil {
+		if admitted := a.admit(u); admitted != nil {
 			return admitted, nil
 		}
 	}
 }
 
 // rest leaves time for others when many come at once.
-func (g *gate) rest() {
-	if g.batch++; g.batch < acceptBatch {
+func (a *admission) rest() {
+	if a.batch++; a.batch < acceptBatch {
 		return
 	}
-	time.Sleep(acceptPause - time.Since(g.began)) // mostly it is over
-	g.batch, g.began = 0, time.Now()
+	time.Sleep(acceptPause - time.Since(a.began)) // mostly it is over
+	a.batch, a.began = 0, time.Now()
 }
 
 // shortagePause is how long to wait for descriptors or memory.
@@ -109,48 +109,48 @@ func isShortage(err error) bool {
 }
 
 // admit takes u and returns it with its caller, or closes it and returns nil.
-func (g *gate) admit(u *net.UnixConn) *conn {
-	who, err := g.who(u)
+func (a *admission) admit(u *net.UnixConn) *conn {
+	who, err := a.who(u)
 	if err != nil {
-		g.log("control: cannot tell who connected: %v, ignoring this client", err)
+		a.log("control: cannot read the credentials of a client: %v, ignoring this client", err)
 		u.Close()
 		return nil
 	}
-	c := &conn{UnixConn: u, gate: g, caller: who, level: g.access.Level(who)}
-	g.mu.Lock()
-	room := g.room(c) && g.inPace(c)
+	c := &conn{UnixConn: u, admission: a, caller: who, level: a.access.Level(who)}
+	a.mu.Lock()
+	room := a.room(c) && a.withinRate(c)
 	if room {
-		g.count(c, 1)
-		g.conns[c] = struct{}{}
+		a.count(c, 1)
+		a.conns[c] = struct{}{}
 	}
-	g.mu.Unlock()
+	a.mu.Unlock()
 	if !room {
-		turnAway(u)
+		reject(u)
 		return nil
 	}
 	return c
 }
 
-// inPace says whether c's caller may ask once more at this time, and counts it.
-// The caller of inPace holds g.mu.
-func (g *gate) inPace(c *conn) bool {
-	return c.level == control.LevelChange || g.paces[c.level].take(c.caller.UID, time.Now())
+// withinRate says whether c's caller may ask once more at this time, and counts it.
+// The caller of withinRate holds a.mu.
+func (a *admission) withinRate(c *conn) bool {
+	return c.level == control.LevelChange || a.rates[c.level].take(c.caller.UID, time.Now())
 }
 
 // room says whether there is room for c.
-func (g *gate) room(c *conn) bool {
-	if g.closing || len(g.conns) >= maxConns {
+func (a *admission) room(c *conn) bool {
+	if a.closing || len(a.conns) >= maxConns {
 		return false
 	}
 	if c.caller.UID == 0 {
 		return true
 	}
-	if g.byUser[c.caller.UID] >= maxConnsUser {
+	if a.byUser[c.caller.UID] >= maxConnsUser {
 		return false
 	}
-	name := g.byLevel[control.LevelName]
-	read := name + g.byLevel[control.LevelRead]
-	all := read + g.byLevel[control.LevelChange]
+	name := a.byLevel[control.LevelName]
+	read := name + a.byLevel[control.LevelRead]
+	all := read + a.byLevel[control.LevelChange]
 	switch c.level {
 	case control.LevelChange:
 		return all < maxConnsOthers
@@ -160,18 +160,18 @@ func (g *gate) room(c *conn) bool {
 	return name < maxConnsName && read < maxConnsRead && all < maxConnsOthers
 }
 
-func (g *gate) count(c *conn, n int) {
+func (a *admission) count(c *conn, n int) {
 	if c.caller.UID == 0 {
 		return
 	}
-	g.byLevel[c.level] += n
-	if g.byUser[c.caller.UID] += n; g.byUser[c.caller.UID] == 0 {
-		delete(g.byUser, c.caller.UID)
+	a.byLevel[c.level] += n
+	if a.byUser[c.caller.UID] += n; a.byUser[c.caller.UID] == 0 {
+		delete(a.byUser, c.caller.UID)
 	}
 }
 
-// turnedAway is the whole reply to a connection for which there is no room.
-var turnedAway = func() []byte {
+// rejection is the whole reply to a connection for which there is no room.
+var rejection = func() []byte {
 	e := control.Errorf(control.CodeBusy, "too many connections to the control socket at once").WithHint("try again")
 	p := problemOf(e, 0)
 	body := p.json()
@@ -180,11 +180,11 @@ var turnedAway = func() []byte {
 	return append([]byte(head), body...)
 }()
 
-// turnAway answers and closes. The socket's buffer is empty, so that the reply
+// reject answers and closes. The socket's buffer is empty, so that the reply
 // fits, and nothing waits.
-func turnAway(u *net.UnixConn) {
+func reject(u *net.UnixConn) {
 	_ = onSocket(u, func(fd int) error {
-		_, err := unix.SendmsgN(fd, turnedAway, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		_, err := unix.SendmsgN(fd, rejection, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 		return os.NewSyscallError("sendmsg", err)
 	})
 	u.Close()
@@ -192,47 +192,47 @@ func turnAway(u *net.UnixConn) {
 
 // Close closes the connection and gives its place back.
 func (c *conn) Close() error {
-	g := c.gate
-	g.mu.Lock()
-	if _, held := g.conns[c]; held {
-		delete(g.conns, c)
-		g.count(c, -1)
+	a := c.admission
+	a.mu.Lock()
+	if _, held := a.conns[c]; held {
+		delete(a.conns, c)
+		a.count(c, -1)
 	}
-	g.mu.Unlock()
+	a.mu.Unlock()
 	return c.UnixConn.Close()
 }
 
 // begin says whether a request on c may be answered, and marks that it has had a
 // whole one. The first was let in with the connection; each that follows on it
-// is one more in its caller's pace.
+// counts against its caller's rate.
 func (c *conn) begin() error {
-	g := c.gate
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	a := c.admission
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	first := !c.asked
 	c.asked = true
 	switch {
-	case g.closing:
+	case a.closing:
 		return control.Errorf(control.CodeOver, "the control socket is closing")
-	case !first && !g.inPace(c):
+	case !first && !a.withinRate(c):
 		return control.Errorf(control.CodeBusy, "too many requests to the control socket in a second").WithHint("try again")
 	}
 	return nil
 }
 
 // closeNew lets no more in and cuts connections that have not had a whole
-// request. http.Server would wait for these, and a caller who says nothing
-// would hold up the end; of the others it knows which are idle.
-func (g *gate) closeNew() {
-	g.mu.Lock()
-	g.closing = true
+// request. http.Server would wait for these, and a silent caller would hold up
+// the end; of the others it knows which are idle.
+func (a *admission) closeNew() {
+	a.mu.Lock()
+	a.closing = true
 	var fresh []*conn
-	for c := range g.conns {
+	for c := range a.conns {
 		if !c.asked {
 			fresh = append(fresh, c)
 		}
 	}
-	g.mu.Unlock()
+	a.mu.Unlock()
 	for _, c := range fresh {
 		c.Close()
 	}
