@@ -18,7 +18,7 @@ const (
 	actionReload = "org.scgid1.reload"
 )
 
-// actionOf returns the action of a verb. An upgrade is no reload: it executes
+// actionOf returns the action of a verb. An upgrade is not a reload: it executes
 // another program.
 func actionOf(v *control.Verb) string {
 	switch v.Name {
@@ -34,8 +34,8 @@ const polkitLimit = 2 * time.Minute
 // Bounds of questions to polkit at a time. A person may take long to answer,
 // and no user's questions may keep others from asking.
 const (
-	asksMax     = 16
-	asksUserMax = 4
+	queriesMax     = 16
+	queriesUserMax = 4
 )
 
 // mayChange returns the caller if it may do what v does. Whatever is unclear
@@ -43,7 +43,7 @@ const (
 func (s *session) mayChange(c *call, v *control.Verb) (control.Caller, error) {
 	who, err := s.caller(c.sender)
 	if err != nil {
-		return who, control.Errorf(control.CodeDenied, "cannot %s: cannot tell who asks: %v", v.Doing, err)
+		return who, control.Errorf(control.CodeDenied, "cannot %s: cannot read the credentials of the caller: %v", v.Doing, err)
 	}
 	access := s.f.o.Access
 	level := access.Level(who)
@@ -56,7 +56,7 @@ func (s *session) mayChange(c *call, v *control.Verb) (control.Caller, error) {
 		return who, nil
 	case s.f.o.Session || own:
 		// Polkit is not asked: an application that runs as the pool's user
-		// shall not steer its own server, not even by a rule.
+		// must not steer its own server, not even by a rule.
 		return who, denied
 	}
 	if !s.polkit(c, v, who) {
@@ -65,10 +65,10 @@ func (s *session) mayChange(c *call, v *control.Verb) (control.Caller, error) {
 	return who, nil
 }
 
-// caller asks the bus who a sender is. Its answer is what the kernel said when
-// the sender connected.
+// caller returns the process behind a sender. The bus answers with what the
+// kernel said when the sender connected.
 func (s *session) caller(sender string) (control.Caller, error) {
-	ctx, cancel := context.WithTimeout(s.calls, askLimit)
+	ctx, cancel := context.WithTimeout(s.calls, queryLimit)
 	defer cancel()
 	var got map[string]dbus.Variant
 	if err := s.bus(ctx, "GetConnectionCredentials", sender).Store(&got); err != nil {
@@ -83,24 +83,24 @@ func (s *session) caller(sender string) (control.Caller, error) {
 	return control.Caller{UID: uid, GIDs: gids, PID: int(pid)}, nil
 }
 
-// polkit asks polkit. The call gives up its slot meanwhile: people who think
+// polkit asks polkit. The call gives up its place meanwhile: people who think
 // must not keep others from being served.
 func (s *session) polkit(c *call, v *control.Verb, who control.Caller) bool {
-	if !s.asks.Acquire(who.UID) {
+	if !s.queries.Acquire(who.UID) {
 		return false
 	}
-	defer s.asks.Release(who.UID)
-	s.leave(c)
-	yes := s.ask(c, v)
-	return s.sit(c) == nil && yes
+	defer s.queries.Release(who.UID)
+	s.release(c)
+	yes := s.checkAuthorization(c, v)
+	return s.acquire(c) == nil && yes
 }
 
-// ask calls CheckAuthorization; see polkit's D-Bus interface. Rules may look at
+// checkAuthorization calls CheckAuthorization; see polkit's D-Bus interface. Rules may look at
 // the pool and the verb.
-func (s *session) ask(c *call, v *control.Verb) bool {
-	limit, flags, cancelID := askLimit, uint32(0), ""
+func (s *session) checkAuthorization(c *call, v *control.Verb) bool {
+	limit, flags, cancelID := queryLimit, uint32(0), ""
 	if c.interactive {
-		limit, flags, cancelID = s.f.typing, 1, fmt.Sprintf("%s/%d", c.sender, c.serial)
+		limit, flags, cancelID = s.f.authTimeout, 1, fmt.Sprintf("%s/%d", c.sender, c.serial)
 	}
 	ctx, cancel := context.WithTimeout(s.calls, limit)
 	defer cancel()

@@ -300,7 +300,7 @@ func TestQuestionsToPolkitAreBoundedAndKeepNobodyElseFromBeingServed(t *testing.
 	done := make(chan *dbus.Call, 100)
 	ask := func(uid int) {
 		c := b.client(t, uid)
-		for range asksUserMax + 1 {
+		for range queriesUserMax + 1 {
 			m := &dbus.Message{Type: dbus.TypeMethodCall, Flags: dbus.FlagAllowInteractiveAuthorization, Headers: map[dbus.HeaderField]dbus.Variant{
 				dbus.FieldPath: dbus.MakeVariant(poolPath), dbus.FieldDestination: dbus.MakeVariant(testName),
 				dbus.FieldInterface: dbus.MakeVariant(poolIface), dbus.FieldMember: dbus.MakeVariant("Resume")}}
@@ -308,9 +308,9 @@ func TestQuestionsToPolkitAreBoundedAndKeepNobodyElseFromBeingServed(t *testing.
 		}
 	}
 	users := []int{2, 3, 6, 7, 8} // bin, sys, man, lp, mail
-	for _, uid := range users[:asksMax/asksUserMax] {
+	for _, uid := range users[:queriesMax/queriesUserMax] {
 		ask(uid)
-		for range asksUserMax {
+		for range queriesUserMax {
 			if q := <-entered; q.flags != 1 || q.cancel == "" {
 				t.Errorf("asked %+v of a call that allows interaction", q)
 			}
@@ -319,8 +319,8 @@ func TestQuestionsToPolkitAreBoundedAndKeepNobodyElseFromBeingServed(t *testing.
 			t.Errorf("one more of the same user: %v", call.Err)
 		}
 	}
-	ask(users[asksMax/asksUserMax])
-	for range asksUserMax + 1 {
+	ask(users[queriesMax/queriesUserMax])
+	for range queriesUserMax + 1 {
 		if call := <-done; errorName(call.Err) != denied {
 			t.Errorf("a user too many: %v", call.Err)
 		}
@@ -330,7 +330,7 @@ func TestQuestionsToPolkitAreBoundedAndKeepNobodyElseFromBeingServed(t *testing.
 		t.Errorf("root meanwhile: %v", err)
 	}
 	r.stop() // ends all waiting, and takes the questions back
-	for range asksMax {
+	for range queriesMax {
 		select {
 		case call := <-done:
 			if call.Err == nil {
@@ -345,7 +345,7 @@ func TestQuestionsToPolkitAreBoundedAndKeepNobodyElseFromBeingServed(t *testing.
 
 func TestAQuestionThatNobodyAnswersIsTakenBack(t *testing.T) {
 	b := systemBus(t, polkitOwn)
-	b.run(t, newFakePool(), asPool, func(f *Front) { f.typing = 50 * time.Millisecond })
+	b.run(t, newFakePool(), asPool, func(f *Front) { f.authTimeout = 50 * time.Millisecond })
 	release := make(chan struct{})
 	pk := b.polkit(t, func(question) (bool, *dbus.Error) {
 		<-release

@@ -1,13 +1,13 @@
-// Package bus shows a pool on D-Bus and takes orders for it there: the verbs of
+// Package bus shows a pool on D-Bus and takes changes for it there: the verbs of
 // package control as methods, the status as properties, the events as signals,
 // and org.freedesktop.LogControl1 for systemctl service-log-level.
 //
-// A Front owns its connection to the bus, the names on it, and the picture of
+// A Front owns its connection to the bus, the names on it, and the state of
 // the pool that it last announced; the pool itself belongs to the master.
-// Package bus is no policy: who may connect and own names is the bus's to say
-// (units/org.scgid1.conf), who may change something control.Access and polkit.
-// It writes no log: what goes wrong is handed to Options.Report, and who changed
-// what to Options.Log.
+// Package bus is not a policy: the bus decides who may connect and own names
+// (units/org.scgid1.conf), control.Access and polkit who may change something.
+// It writes no log: what goes wrong is handed to Options.Report, and each change
+// with its caller to Options.Log.
 package bus
 
 import (
@@ -44,13 +44,13 @@ type Options struct {
 
 // A Front is the pool on the bus.
 type Front struct {
-	o      Options
-	clock  clock
-	uid    int // as the bus sees us
-	dial   dialer
-	typing time.Duration // how long a person may take to type a password
+	o           Options
+	clock       clock
+	uid         int // as the bus sees us
+	dial        dialer
+	authTimeout time.Duration // how long a person may take to type a password
 
-	toldEnd uint64 // id of the last operation whose end was told; of Run's goroutine
+	lastEnd uint64 // id of the last operation whose end was announced; of Run's goroutine
 
 	mu   sync.Mutex
 	said map[string]bool // guarded by mu; errors reported since the bus was last there
@@ -62,10 +62,10 @@ func New(o Options) *Front {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
 	}
-	return &Front{o: o, clock: systemClock{}, uid: os.Geteuid(), dial: dial, typing: polkitLimit, said: map[string]bool{}}
+	return &Front{o: o, clock: systemClock{}, uid: os.Geteuid(), dial: dial, authTimeout: polkitLimit, said: map[string]bool{}}
 }
 
-// Limits of the pause between attempts to reach the bus. It begins anew when
+// Limits of the pause between attempts to reach the bus. It begins again when
 // the bus was there for some time.
 const (
 	retryFirst = time.Second

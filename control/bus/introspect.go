@@ -122,7 +122,7 @@ func (s *session) below(c *call) ([]string, error) {
 	if c.path != workerPath || c.denied != nil {
 		return nodes[c.path], nil
 	}
-	ctx, cancel := context.WithTimeout(s.calls, askLimit)
+	ctx, cancel := context.WithTimeout(s.calls, queryLimit)
 	defer cancel()
 	all, err := s.f.o.Pool.Workers(ctx)
 	names := make([]string, 0, len(all))

@@ -59,7 +59,7 @@ func (s *session) setLogLevel(c *call, value dbus.Variant) error {
 	}
 	level, ok := logLevels[text]
 	if !ok {
-		return fail(errInvalidArgs, "there is no such log level")
+		return fail(errInvalidArgs, "unknown log level")
 	}
 	_, err := s.do(c, control.FindVerb("log-level"), control.LevelArgs{Level: &level})
 	return err

@@ -92,7 +92,7 @@ func (s *session) mayRead(sender string) error {
 	reading := control.FindVerb("status")
 	who, err := s.caller(sender)
 	if err != nil {
-		return control.Errorf(control.CodeDenied, "cannot %s: cannot tell who asks: %v", reading.Doing, err)
+		return control.Errorf(control.CodeDenied, "cannot %s: cannot read the credentials of the caller: %v", reading.Doing, err)
 	}
 	if level := s.f.o.Access.Level(who); level < control.LevelRead {
 		return control.Denied(reading, who, level)
@@ -103,15 +103,15 @@ func (s *session) mayRead(sender string) error {
 	return nil
 }
 
-// departure is the rule by which the bus tells that a connection has left.
+// departure is the match rule for the news that a connection has left.
 func departure(name string) string {
 	return "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='" + name + "'"
 }
 
-// awaitDeparture has the bus tell when a reader leaves. One that has left
-// already is forgotten here.
+// awaitDeparture has the bus send a signal when a reader leaves. A reader that
+// has left already is forgotten here.
 func (s *session) awaitDeparture(name string) {
-	ctx, cancel := context.WithTimeout(s.calls, askLimit)
+	ctx, cancel := context.WithTimeout(s.calls, queryLimit)
 	defer cancel()
 	var here bool
 	err := s.bus(ctx, "AddMatch", departure(name)).Err

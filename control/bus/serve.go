@@ -19,7 +19,7 @@ type call struct {
 	interactive   bool // its user may be asked for a password
 	wantsReply    bool
 	serial        uint32
-	seated        bool  // it holds a slot
+	admitted      bool  // it holds a place
 	denied        error // why its sender may know name and state only; nil if it may read
 }
 
@@ -97,9 +97,9 @@ func fail(name, text string) error { return &dbus.Error{Name: name, Body: []any{
 // serve serves a call, if there is room.
 func (s *session) serve(c *call) {
 	select {
-	case s.slots <- struct{}{}:
-		c.seated = true
-		defer s.leave(c)
+	case s.admission <- struct{}{}:
+		c.admitted = true
+		defer s.release(c)
 	default:
 		s.answer(c, nil, fail(errLimits, "too many calls at a time, try again"))
 		return
@@ -113,25 +113,25 @@ func (s *session) serve(c *call) {
 		c.denied = s.mayRead(c.sender)
 	}
 	if c.member == "GetManagedObjects" {
-		s.order.Lock()
-		defer s.order.Unlock()
+		s.sequence.Lock()
+		defer s.sequence.Unlock()
 	}
 	out, err := m.do(s, c)
 	s.answer(c, out, err)
 }
 
-// leave gives up the call's slot, sit takes one again.
-func (s *session) leave(c *call) {
-	if c.seated {
-		c.seated = false
-		<-s.slots
+// release gives up the place of a call, acquire takes one again.
+func (s *session) release(c *call) {
+	if c.admitted {
+		c.admitted = false
+		<-s.admission
 	}
 }
 
-func (s *session) sit(c *call) error {
+func (s *session) acquire(c *call) error {
 	select {
-	case s.slots <- struct{}{}:
-		c.seated = true
+	case s.admission <- struct{}{}:
+		c.admitted = true
 		return nil
 	case <-s.calls.Done():
 		return s.calls.Err()

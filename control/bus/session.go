@@ -16,8 +16,8 @@ import (
 // Time limits.
 const (
 	setupLimit = 10 * time.Second        // to be on the bus, with names
-	askLimit   = 5 * time.Second         // for a question to the bus or the pool
-	verbLimit  = 30 * time.Second        // for an order, but stop and operations
+	queryLimit = 5 * time.Second         // for a question to the bus or the pool
+	verbLimit  = 30 * time.Second        // for a verb, but stop and operations
 	endLimit   = 1500 * time.Millisecond // for replies to calls at the end
 )
 
@@ -35,26 +35,26 @@ type session struct {
 	wire *wire
 
 	// calls is the context of calls: it outlives that of run a little, so
-	// that who ordered the stop gets its report.
-	calls context.Context
-	end   context.CancelFunc
-	slots chan struct{} // one is held by each call that is served
-	asks  control.Quota // questions to polkit that wait for an answer
+	// that the caller of a stop gets its report.
+	calls     context.Context
+	end       context.CancelFunc
+	admission chan struct{} // one is held by each call that is served
+	queries   control.Quota // questions to polkit that wait for an answer
 
 	waiting chan struct{} // one is held by each call that waits for an operation
 
 	readers readers
 
-	// order keeps what goes out about worker objects in order: a list of them
+	// sequence keeps what goes out about worker objects in order: a list of them
 	// is not sent after the news that one in it is gone.
-	order sync.Mutex
+	sequence sync.Mutex
 
 	up bool // it got its names
 }
 
 func newSession(f *Front) *session {
-	s := &session{f: f, slots: make(chan struct{}, callsMax), waiting: make(chan struct{}, waitingMax),
-		asks: control.Quota{All: asksMax, Others: asksMax, User: asksUserMax}, readers: newReaders()}
+	s := &session{f: f, admission: make(chan struct{}, callsMax), waiting: make(chan struct{}, waitingMax),
+		queries: control.Quota{All: queriesMax, Others: queriesMax, User: queriesUserMax}, readers: newReaders()}
 	s.calls, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -89,7 +89,7 @@ func (s *session) run(ctx context.Context) error {
 	s.f.forget()
 	err = w.follow(ctx, s.conn.Context())
 	if ctx.Err() != nil || errors.Is(err, errEventsEnded) {
-		// The pool ends: who ordered that is still to be told.
+		// The pool ends: the caller of the stop still gets its report.
 		s.finish()
 	}
 	return err
@@ -136,8 +136,8 @@ func (s *session) connect(ctx context.Context) error {
 	return err
 }
 
-// Refused says whether what Options.Report was told is that the bus's policy lets
-// us not have our name.
+// Refused says whether an error that Options.Report got is that the bus's policy
+// does not let us have our name.
 func Refused(err error) bool {
 	var e dbus.Error
 	return errors.As(err, &e) && e.Name == "org.freedesktop.DBus.Error.AccessDenied"
@@ -167,7 +167,7 @@ func (s *session) finish() {
 	expired := time.After(endLimit)
 	for range callsMax {
 		select {
-		case s.slots <- struct{}{}:
+		case s.admission <- struct{}{}:
 		case <-expired:
 			return
 		case <-s.conn.Context().Done():

@@ -20,14 +20,14 @@ type follower struct {
 	s      *session
 	events <-chan control.Event
 
-	// What the bus was told.
+	// What was announced.
 	pool      values
 	workers   map[uint64]values
 	state     string
 	saturated bool
 	last      time.Time // of the last announcement
 
-	// What it is to be told.
+	// What is to be announced.
 	dirty     bool               // properties or workers may have changed
 	full      bool               // the pool is saturated
 	missed    bool               // events were; full may be wrong
@@ -41,7 +41,7 @@ func newFollower(s *session, events <-chan control.Event) *follower {
 	return &follower{s: s, events: events, workers: map[uint64]values{}, stop: func() {}}
 }
 
-// begin takes what is now for known: whoever comes reads it.
+// begin takes the present state as announced: a newcomer reads it.
 func (w *follower) begin(ctx context.Context) error {
 	st, err := w.s.status(ctx)
 	if err != nil {
@@ -63,11 +63,11 @@ func (w *follower) begin(ctx context.Context) error {
 	return nil
 }
 
-// endNews is how old the end of an operation may be to be told all the same
+// endNews is how old the end of an operation may be to be announced all the same
 // when the bus or a reader was not there.
 const endNews = time.Minute
 
-// tellOldEnd tells the first reader of an operation that ended before: an
+// tellOldEnd announces an operation that ended before to the first reader: an
 // upgrade ends in a process that is not on the bus yet, and that nobody has
 // read from.
 func (w *follower) tellOldEnd() {
@@ -78,7 +78,7 @@ func (w *follower) tellOldEnd() {
 	case w.s.f.clock.Now().Sub(o.Ended) < endNews:
 		w.tellEnd(o)
 	default:
-		w.s.f.toldEnd = max(w.s.f.toldEnd, o.ID)
+		w.s.f.lastEnd = max(w.s.f.lastEnd, o.ID)
 	}
 }
 
@@ -97,7 +97,7 @@ func (w *follower) follow(ctx, bus context.Context) error {
 			if !ok {
 				return errEventsEnded
 			}
-			w.hear(e)
+			w.handle(e)
 		case <-w.s.readers.came:
 			w.tellOldEnd()
 		case <-w.heartbeat:
@@ -108,12 +108,12 @@ func (w *follower) follow(ctx, bus context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		w.plan(ctx)
+		w.schedule(ctx)
 	}
 }
 
-// hear notes an event, and tells what cannot wait.
-func (w *follower) hear(e control.Event) {
+// handle notes an event, and announces what cannot wait.
+func (w *follower) handle(e control.Event) {
 	switch e.Kind {
 	case control.EventRefused:
 		w.refusals += max(e.Count, 1)
@@ -135,9 +135,9 @@ func (w *follower) hear(e control.Event) {
 	w.dirty = true
 }
 
-// plan announces at once if the last time is long enough ago, else sees that
+// schedule announces at once if the last time is long enough ago, else sees that
 // it is done then.
-func (w *follower) plan(ctx context.Context) {
+func (w *follower) schedule(ctx context.Context) {
 	if w.heartbeat != nil || !w.dirty && w.refusals == 0 {
 		return
 	}
@@ -152,7 +152,7 @@ func (w *follower) plan(ctx context.Context) {
 	}
 }
 
-// announce tells what has changed. If the pool does not answer it stays dirty.
+// announce sends what has changed. If the pool does not answer it stays dirty.
 func (w *follower) announce(ctx context.Context) {
 	w.last = w.s.f.clock.Now()
 	if w.refusals > 0 {
@@ -162,7 +162,7 @@ func (w *follower) announce(ctx context.Context) {
 	if !w.dirty {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	ctx, cancel := context.WithTimeout(ctx, queryLimit)
 	defer cancel()
 	st, err := w.s.status(ctx)
 	if err == nil {
@@ -202,22 +202,22 @@ func (w *follower) tellState(state string) {
 	}
 }
 
-// tellEnd tells of the end of an operation, once. Of the reason it tells the
+// tellEnd announces the end of an operation, once. Of the reason it has the
 // first line only: what follows may be an application's own words. The caller
 // of the operation gets all of it.
 func (w *follower) tellEnd(o *control.Operation) {
-	if o == nil || o.State == control.OpRunning || o.ID <= w.s.f.toldEnd {
+	if o == nil || o.State == control.OpRunning || o.ID <= w.s.f.lastEnd {
 		return
 	}
-	w.s.f.toldEnd = o.ID
+	w.s.f.lastEnd = o.ID
 	reason, _, _ := strings.Cut(o.Error, "\n")
 	w.s.tellReaders(poolPath, poolIface+".ReloadFinished", clean(o.Kind), o.State == control.OpDone, count(o.Generation), clean(reason))
 }
 
 // tellWorkers compares the workers with those that the bus knows.
 func (w *follower) tellWorkers(ctx context.Context) error {
-	w.s.order.Lock()
-	defer w.s.order.Unlock()
+	w.s.sequence.Lock()
+	defer w.s.sequence.Unlock()
 	all, err := w.s.f.o.Pool.Workers(ctx)
 	if err != nil {
 		return err
@@ -245,14 +245,14 @@ func (w *follower) tellWorkers(ctx context.Context) error {
 
 // gone takes a worker off the bus, if it is known there.
 func (w *follower) gone(id uint64) {
-	w.s.order.Lock()
-	defer w.s.order.Unlock()
+	w.s.sequence.Lock()
+	defer w.s.sequence.Unlock()
 	if _, known := w.workers[id]; known {
 		w.removed(id)
 	}
 }
 
-// removed is for a holder of order.
+// removed is for a holder of sequence.
 func (w *follower) removed(id uint64) {
 	delete(w.workers, id)
 	w.s.tellReaders(rootPath, managerIface+".InterfacesRemoved", pathOf(id), []string{workerIface})

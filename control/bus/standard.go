@@ -81,7 +81,7 @@ func interfaceOf(path dbus.ObjectPath, iface string) string {
 // readProperties is propertiesAt with a time limit and for the caller: one that
 // may not read gets what is public, and learns nothing of other objects.
 func (s *session) readProperties(c *call, iface string) (values, error) {
-	ctx, cancel := context.WithTimeout(s.calls, askLimit)
+	ctx, cancel := context.WithTimeout(s.calls, queryLimit)
 	defer cancel()
 	iface = interfaceOf(c.path, iface)
 	if c.denied != nil && (iface == workerIface || iface == logIface) {
@@ -117,7 +117,7 @@ func unknownProperty(iface, name string) error {
 
 // managedObjects is of org.freedesktop.DBus.ObjectManager.
 func (s *session) managedObjects(c *call) ([]any, error) {
-	ctx, cancel := context.WithTimeout(s.calls, askLimit)
+	ctx, cancel := context.WithTimeout(s.calls, queryLimit)
 	defer cancel()
 	pool, err := s.poolValues(ctx)
 	if err != nil {

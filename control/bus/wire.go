@@ -226,7 +226,7 @@ func parseHeader(msg []byte, order binary.ByteOrder) (h head, ok bool) {
 	return h, !c.bad
 }
 
-// A cursor reads basic values; bad is set when there is none.
+// A cursor reads basic values; bad is set when one is missing.
 type cursor struct {
 	data  []byte
 	at    int
