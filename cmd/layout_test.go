@@ -39,6 +39,8 @@ var arrows = map[string][]string{
 	"control/api":     {"control"},
 	"control/bus":     {"control"},
 	"control/metrics": {"control"},
+	// For tests only; no program links it.
+	"control/controltest": {"control"},
 
 	"cmd/scgid": {"activation", "control", "control/api", "control/bus", "control/metrics", "master", "master/config", "master/memfd", "master/process", "master/record", "worker/scgi"},
 	// doctor looks at the configuration; steering needs no more than the

@@ -61,35 +61,35 @@ func (p *memPool) operate(ctx context.Context, kind string) (control.Operation, 
 }
 
 func (p *memPool) perform(kind string) control.Operation {
-	p.mu.Lock()
-	o := control.Operation{ID: 1, Kind: kind, State: control.OpRunning, Began: time.Now(), Generation: p.st.Generation}
-	if last := p.st.Operation; last != nil {
+	p.Lock()
+	o := control.Operation{ID: 1, Kind: kind, State: control.OpRunning, Began: time.Now(), Generation: p.St.Generation}
+	if last := p.St.Operation; last != nil {
 		o.ID = last.ID + 1
 	}
 	p.showOperation(o)
-	o.Step = fmt.Sprintf("starting worker 9 of generation %d", p.st.Generation+1)
+	o.Step = fmt.Sprintf("starting worker 9 of generation %d", p.St.Generation+1)
 	p.showOperation(o)
-	p.mu.Unlock()
+	p.Unlock()
 	for p.ops.hold != "" {
 		if _, err := os.Stat(p.ops.hold); err == nil {
 			break
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.Lock()
+	defer p.Unlock()
 	o.State, o.Step, o.Ended = control.OpDone, "", o.Began.Add(4200*time.Millisecond)
 	switch {
 	case p.ops.reason != "":
 		o.State, o.Error = control.OpFailed, strings.ReplaceAll(p.ops.reason, `\n`, "\n")
 	case kind != control.OpUpgrade:
-		p.st.Generation++
-		o.Done, o.Total = len(p.workers), len(p.workers)
+		p.St.Generation++
+		o.Done, o.Total = len(p.All), len(p.All)
 	}
 	if p.ops.notes != "" {
 		o.Notes = strings.Split(p.ops.notes, "|")
 	}
-	o.Generation = p.st.Generation
+	o.Generation = p.St.Generation
 	if kind == control.OpUpgrade && o.State == control.OpDone && p.ops.next != "" {
 		p.execute(o)
 	}
@@ -112,8 +112,7 @@ func (p *memPool) showOperation(o control.Operation) {
 	if p.ops.mute {
 		return
 	}
-	p.st.Operation = &o
-	p.tell(control.Event{Kind: control.EventOperation, Operation: &o, Reason: o.Error})
+	p.Show(o)
 }
 
 func (p *memPool) Reload(ctx context.Context) (control.Operation, error) {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 
 	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/control/api"
+	"github.com/scgid/scgid/control/controltest"
 	"github.com/scgid/scgid/control/metrics"
 )
 
@@ -51,9 +51,9 @@ func fakepool(args []string) int {
 	p := newPool(*name, *state, *busy, *waiting, *odd)
 	p.followed, p.ops = *socket+".followed", ops
 	p.ops.marks = *socket + "."
-	p.st.PID, p.st.Version, p.st.Build, p.st.Operation = st.PID, st.Version, st.Build, st.Operation
+	p.St.PID, p.St.Version, p.St.Build, p.St.Operation = st.PID, st.Version, st.Build, st.Operation
 	for i := range *busy {
-		p.workers[i].Request.AgeSeconds = *age
+		p.All[i].Request.AgeSeconds = *age
 	}
 	s := api.NewServer(api.Options{Pool: p, Access: access(*may), Metrics: metrics.Handler(p.Metrics, *name, st.Version)})
 	served := make(chan error, 1)
@@ -66,7 +66,7 @@ func fakepool(args []string) int {
 	signal.Notify(end, unix.SIGTERM)
 	select {
 	case <-end:
-	case <-p.stopped:
+	case <-p.Stopped:
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -108,60 +108,63 @@ func access(level string) control.Access {
 	return a
 }
 
-// A memPool is a pool in memory: its workers are numbers, but they come and
-// go as limits and orders say.
+// A memPool is a pool in memory that scripts set up: it makes files when it is
+// asked for something, and its operations are theirs.
 type memPool struct {
-	mu       sync.Mutex
-	st       control.Status // Workers, Queue and Requests are counted when asked
-	conf     control.Limits
-	workers  []control.Worker
-	waiting  []control.Request
-	level    string
-	next     uint64 // id
-	seq      uint64
-	readers  []chan control.Event
+	*controltest.Pool
 	followed string // a file to make when somebody subscribes
 	ops      operations
 	once     sync.Once
-	stopped  chan struct{}
 }
 
 func newPool(name, state string, busy, waiting int, odd bool) *memPool {
 	limits := control.Limits{MinWorkers: 2, MaxWorkers: 8, MinIdle: 1, MaxIdle: 4}
-	p := &memPool{
-		st: control.Status{
-			Name: name, State: state, PID: 4711, Version: "1.2.3", Generation: 1, Limits: limits,
-			Since:    time.Now().Add(-3*time.Hour - 12*time.Minute - 20*time.Second),
-			Requests: control.RequestCounts{Served: 12345},
-			Exits:    map[string]uint64{"retired": 12, "killed": 1},
-		},
-		conf: limits, level: "info", next: 1, stopped: make(chan struct{}),
-	}
+	p := &memPool{}
+	p.Pool = controltest.New(control.Status{
+		Name: name, PID: 4711, Version: "1.2.3", Generation: 1, Limits: limits,
+		Since:    time.Now().Add(-3*time.Hour - 12*time.Minute - 20*time.Second),
+		Requests: control.RequestCounts{Served: 12345, Active: busy},
+		Exits:    map[string]uint64{"retired": 12, "killed": 1},
+		Queue: control.Queue{Limit: limits.MaxWorkers, Listeners: []control.Listener{
+			{Name: "app", Address: "/run/scgid/" + name + ".sock", Backlog: 3, BacklogLimit: 4096},
+			{Name: "tcp", Address: "127.0.0.1:4000", Backlog: -1},
+		}},
+	}, newWorker)
+	p.StartKind, p.St.State = control.EventWorkerReady, state
 	if state == control.Failing {
-		p.st.Starts = control.StartCounts{Failed: 3, FailuresInRow: 3, NextTryIn: 4.5,
+		p.St.Starts = control.StartCounts{Total: 2, Failed: 3, FailuresInRow: 3, NextTryIn: 4.5,
 			LastFailure: "no module \x1b[5mwiki"}
 	}
-	p.st.Queue.Limit = limits.MaxWorkers
-	p.st.Queue.Listeners = []control.Listener{
-		{Name: "app", Address: "/run/scgid/" + name + ".sock", Backlog: 3, BacklogLimit: 4096},
-		{Name: "tcp", Address: "127.0.0.1:4000", Backlog: -1},
+	p.MayResume = func(state string) error {
+		if state == control.Draining {
+			return control.Errorf(control.CodeState, "cannot resume the intake: the pool is stopping")
+		}
+		return nil
 	}
-	for range max(busy+1, limits.MinWorkers) {
-		p.start()
+	for len(p.All) < busy+1 {
+		p.Start()
 	}
 	for i := range busy {
 		p.give(i, odd)
 	}
 	for i := range waiting {
-		p.waiting = append(p.waiting, control.Request{ID: uint64(900 + i), State: control.RequestWaiting,
+		p.Waiting = append(p.Waiting, control.Request{ID: uint64(900 + i), State: control.RequestWaiting,
 			Method: "GET", URI: fmt.Sprintf("/wait/%d", i), Client: "192.0.2.9", AgeSeconds: 1.5, Waited: 1.5})
+		p.St.Saturated = 75
 	}
 	return p
 }
 
+func newWorker(id uint64) control.Worker {
+	return control.Worker{
+		ID: id, PID: 4711 + int(id), State: control.WorkerReady, Generation: 1, Slots: 1, Served: 1000 * id,
+		Since: time.Now().Add(-2*time.Hour - 5*time.Minute - 10*time.Second), CPUSeconds: 12.5, MemoryBytes: 34 << 20, CanDump: id == 1,
+	}
+}
+
 // give has a worker work on a request.
 func (p *memPool) give(i int, odd bool) {
-	w := &p.workers[i]
+	w := &p.All[i]
 	r := &control.Request{ID: uint64(100 + i), State: control.RequestActive, Method: "GET",
 		URI: fmt.Sprintf("/page/%d?q=some+words", i), Client: "192.0.2.7", AgeSeconds: 2.34, Waited: 0.004, Worker: w.ID}
 	if odd {
@@ -169,239 +172,52 @@ func (p *memPool) give(i int, odd bool) {
 		w.Status = "\x1b[31mred\r\nsecond line\u0085"
 	}
 	w.Active, w.Request = 1, r
-	p.st.Requests.Active++
-}
-
-// start adds a worker; mu is held, or nobody else has p yet.
-func (p *memPool) start() {
-	p.workers = append(p.workers, control.Worker{
-		ID: p.next, PID: 4711 + int(p.next), State: control.WorkerReady, Generation: 1, Slots: 1, Served: 1000 * p.next,
-		Since: time.Now().Add(-2*time.Hour - 5*time.Minute - 10*time.Second), CPUSeconds: 12.5, MemoryBytes: 34 << 20, CanDump: p.next == 1,
-	})
-	p.tell(control.Event{Kind: control.EventWorkerReady, Worker: p.next, PID: 4711 + int(p.next)})
-	p.next++
-	p.st.Starts.Total++
-}
-
-// leave takes a worker out; mu is held.
-func (p *memPool) leave(i int, reason string) {
-	w := p.workers[i]
-	p.workers = slices.Delete(p.workers, i, i+1)
-	p.st.Exits[reason]++
-	p.tell(control.Event{Kind: control.EventWorkerExited, Worker: w.ID, PID: w.PID, Reason: reason, Served: w.Served})
-}
-
-// tell gives an event to all readers; mu is held.
-func (p *memPool) tell(e control.Event) {
-	p.seq++
-	e.Seq, e.Time = p.seq, time.Now()
-	for _, r := range p.readers {
-		r <- e
-	}
-}
-
-func (p *memPool) setState(state string) {
-	p.st.State = state
-	p.tell(control.Event{Kind: control.EventState, State: state})
-}
-
-func (p *memPool) Status(context.Context) (control.Status, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	st := p.st
-	st.Workers = control.WorkerCounts{Total: len(p.workers)}
-	for _, w := range p.workers {
-		switch {
-		case w.State == control.WorkerRetiring:
-			st.Workers.Retiring++
-		case w.Active > 0:
-			st.Workers.Busy++
-		default:
-			st.Workers.Idle++
-		}
-	}
-	st.Queue.Waiting = len(p.waiting)
-	if len(p.waiting) > 0 {
-		st.Queue.OldestAge, st.Saturated = 1.5, 75
-	}
-	return st, nil
-}
-
-func (p *memPool) Workers(context.Context) ([]control.Worker, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Clone(p.workers), nil
-}
-
-func (p *memPool) Requests(context.Context) ([]control.Request, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	all := []control.Request{}
-	for _, w := range p.workers {
-		if w.Request != nil {
-			all = append(all, *w.Request)
-		}
-	}
-	return append(all, p.waiting...), nil
 }
 
 func (p *memPool) Config(context.Context) ([]control.Setting, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.Lock()
+	defer p.Unlock()
 	origin := "/etc/scgid/wiki.conf:3"
-	if p.st.Scaled {
+	if p.St.Scaled {
 		origin = "set at run time"
 	}
 	return []control.Setting{
-		{Section: "Pool", Key: "MinWorkers", Value: fmt.Sprint(p.st.Limits.MinWorkers), Origin: "default"},
-		{Section: "Pool", Key: "MaxWorkers", Value: fmt.Sprint(p.st.Limits.MaxWorkers), Origin: origin},
+		{Section: "Pool", Key: "MinWorkers", Value: fmt.Sprint(p.St.Limits.MinWorkers), Origin: "default"},
+		{Section: "Pool", Key: "MaxWorkers", Value: fmt.Sprint(p.St.Limits.MaxWorkers), Origin: origin},
 		{Section: "Worker", Key: "ExecStart", Value: "scgi-wsgi wiki:application", Origin: "/etc/scgid/wiki.conf:7"},
 	}, nil
 }
 
 func (p *memPool) Metrics(ctx context.Context) (control.Metrics, error) {
-	st, err := p.Status(ctx)
-	m := control.Metrics{Status: st, Accepted: 12346, Outcomes: map[string]uint64{"served": 12345}}
+	m, err := p.Pool.Metrics(ctx)
+	m.Accepted, m.Outcomes = 12346, map[string]uint64{"served": 12345}
 	m.Queued.Add(time.Millisecond)
 	return m, err
 }
 
-func (p *memPool) Scale(_ context.Context, c control.Change) (control.Limits, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	l := p.st.Limits
-	if c.Reset {
-		l = p.conf
-	}
-	l = c.Apply(l)
-	if err := l.Validate(); err != nil {
-		return p.st.Limits, control.Errorf(control.CodeInvalid, "cannot change the limits: %v", err)
-	}
-	p.st.Limits, p.st.Scaled = l, l != p.conf
-	p.tell(control.Event{Kind: control.EventLimits, Limits: &l})
-	for len(p.workers) < l.MinWorkers {
-		p.start()
-	}
-	return l, nil
-}
-
-func (p *memPool) Pause(_ context.Context, limit time.Duration) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.st.ResumesIn = limit.Seconds()
-	p.setState(control.Paused)
-	return nil
-}
-
-func (p *memPool) Resume(context.Context) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.st.State == control.Draining {
-		return control.Errorf(control.CodeState, "cannot resume the intake: the pool is stopping")
-	}
-	if p.st.State == control.Paused {
-		p.st.ResumesIn = 0
-		p.setState(control.Running)
-	}
-	return nil
-}
-
 // Stop finishes the requests at work, or loses them. With a limit it takes
-// exactly so long, and goes on when the caller has left.
+// exactly so long, and continues when the caller has left.
 func (p *memPool) Stop(ctx context.Context, o control.StopOrder) (control.StopReport, error) {
-	p.mu.Lock()
-	p.setState(control.Draining)
-	r := control.StopReport{Finished: uint64(p.st.Requests.Active), Refused: uint64(len(p.waiting)), Took: 1234 * time.Millisecond}
-	p.mu.Unlock()
+	p.Lock()
+	p.SetState(control.Draining)
+	r := control.StopReport{Finished: uint64(p.St.Requests.Active), Refused: uint64(len(p.Waiting)), Took: 1234 * time.Millisecond}
+	p.Unlock()
 	if o.Now {
 		r.Finished, r.Lost = 0, r.Finished
 	}
-	time.AfterFunc(o.Limit, func() { p.once.Do(func() { close(p.stopped) }) })
+	time.AfterFunc(o.Limit, func() { p.once.Do(func() { close(p.Stopped) }) })
 	select {
-	case <-p.stopped:
+	case <-p.Stopped:
 		return r, nil
 	case <-ctx.Done():
 		return control.StopReport{}, ctx.Err()
 	}
 }
 
-// find returns the index of a worker; mu is held.
-func (p *memPool) find(id uint64) (int, error) {
-	i := slices.IndexFunc(p.workers, func(w control.Worker) bool { return w.ID == id })
-	if i < 0 {
-		return 0, control.Errorf(control.CodeNoWorker, "there is no worker %d", id)
+func (p *memPool) Subscribe(ctx context.Context, keep bool) (*control.Subscription, error) {
+	s, err := p.Pool.Subscribe(ctx, keep)
+	if err == nil {
+		err = os.WriteFile(p.followed, nil, 0o666)
 	}
-	return i, nil
-}
-
-func (p *memPool) Retire(_ context.Context, id uint64) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	i, err := p.find(id)
-	if err != nil {
-		return err
-	}
-	p.tell(control.Event{Kind: control.EventWorkerRetired, Worker: id, PID: p.workers[i].PID})
-	if p.workers[i].Active > 0 {
-		p.workers[i].State = control.WorkerRetiring
-		return nil
-	}
-	p.leave(i, "retired")
-	return nil
-}
-
-func (p *memPool) Kill(_ context.Context, id uint64) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	i, err := p.find(id)
-	if err != nil {
-		return err
-	}
-	p.leave(i, "killed")
-	return nil
-}
-
-func (p *memPool) Dump(_ context.Context, id uint64) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	i, err := p.find(id)
-	if err != nil {
-		return err
-	}
-	if !p.workers[i].CanDump {
-		return control.Errorf(control.CodeState, "cannot dump worker %d: it did not say that it can", id).
-			WithHint("a worker says DUMPSIGNAL= when it is ready, see scgid-worker(7)")
-	}
-	return nil
-}
-
-func (p *memPool) LogLevel(context.Context) (string, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.level, nil
-}
-
-func (p *memPool) SetLogLevel(_ context.Context, level string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.level = level
-	return nil
-}
-
-func (p *memPool) Subscribe(context.Context, bool) (*control.Subscription, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	c := make(chan control.Event, 100)
-	p.readers = append(p.readers, c)
-	if err := os.WriteFile(p.followed, nil, 0o666); err != nil {
-		return nil, err
-	}
-	return &control.Subscription{C: c, Close: func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if i := slices.Index(p.readers, c); i >= 0 {
-			p.readers = slices.Delete(p.readers, i, i+1)
-			close(c)
-		}
-	}}, nil
+	return s, err
 }

@@ -125,10 +125,10 @@ func checkAccess(t *testing.T, s *site, got map[string]answer, has control.Level
 // was allowed is in the log with its caller.
 func checkDone(t *testing.T, s *site, has control.Level, uid uint32) {
 	t.Helper()
-	s.pool.mu.Lock()
-	defer s.pool.mu.Unlock()
-	changed := []bool{s.pool.state == control.Draining, s.pool.limits.MaxWorkers == 6, s.pool.exits["killed"] == 1,
-		s.pool.exits["retired"] == 1, len(s.pool.dumped) == 1, s.pool.level == "debug", s.pool.began == 3}
+	s.pool.Lock()
+	defer s.pool.Unlock()
+	changed := []bool{s.pool.St.State == control.Draining, s.pool.St.Limits.MaxWorkers == 6, s.pool.St.Exits["killed"] == 1,
+		s.pool.St.Exits["retired"] == 1, slices.Contains(s.pool.Changes, "dump"), s.pool.Level == "debug", slices.Contains(s.pool.Changes, control.OpUpgrade)}
 	if slices.Contains(changed, has < control.LevelChange) {
 		t.Errorf("changes made: %v", changed)
 	}

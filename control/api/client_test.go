@@ -155,8 +155,8 @@ func TestPeerIsWhoListens(t *testing.T) {
 		}
 		return nil
 	})
-	before := s.pool.calls
-	if err := c.Call(soon(t), "pause", nil, nil); err != wrong || s.pool.calls != before {
+	before := s.pool.Calls
+	if err := c.Call(soon(t), "pause", nil, nil); err != wrong || s.pool.Calls != before {
 		t.Errorf("a listener that is not believed was asked: %v", err)
 	}
 }

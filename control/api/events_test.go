@@ -46,7 +46,7 @@ func TestEventsAsNDJSON(t *testing.T) {
 	if r.Header.Get("Content-Type") != "application/x-ndjson" {
 		t.Errorf("%v", r.Header)
 	}
-	s.pool.event(control.Event{Kind: control.EventWorkerReady, Worker: 7, PID: 99})
+	s.pool.Send(control.Event{Kind: control.EventWorkerReady, Worker: 7, PID: 99})
 	want := `{"seq":3,"time":"2023-11-14T22:13:20Z","kind":"worker-ready","worker":7,"pid":99}`
 	if got := next(t, lines, 1); got != want {
 		t.Errorf("%s, want %s", got, want)
@@ -59,7 +59,7 @@ func TestEventsAsServerSentEvents(t *testing.T) {
 	if r.Header.Get("Content-Type") != "text/event-stream" {
 		t.Errorf("%v", r.Header)
 	}
-	s.pool.event(control.Event{Kind: control.EventState, State: control.Failing, Reason: "line 1\nline 2"})
+	s.pool.Send(control.Event{Kind: control.EventState, State: control.Failing, Reason: "line 1\nline 2"})
 	want := "id: 3\nevent: state\n" +
 		`data: {"seq":3,"time":"2023-11-14T22:13:20Z","kind":"state","state":"failing","reason":"line 1\nline 2"}` + "\n"
 	if got := next(t, lines, 4); got != want {
@@ -80,13 +80,13 @@ func TestAGapIsTold(t *testing.T) {
 		{"since the last stream", []string{"Last-Event-ID: 1"}, 0, []string{"missed", "worker-ready", "worker-ready"}},
 	} {
 		t.Run(strings.ReplaceAll(tt.name, " ", "-"), func(t *testing.T) {
-			s.pool.event(control.Event{Kind: control.EventPaused})
+			s.pool.Send(control.Event{Kind: control.EventPaused})
 			_, lines := s.watch(tt.headers...)
-			s.pool.event(control.Event{Kind: control.EventWorkerReady})
-			s.pool.mu.Lock()
-			s.pool.seq += tt.skip
-			s.pool.mu.Unlock()
-			s.pool.event(control.Event{Kind: control.EventWorkerReady})
+			s.pool.Send(control.Event{Kind: control.EventWorkerReady})
+			s.pool.Lock()
+			s.pool.Seq += tt.skip
+			s.pool.Unlock()
+			s.pool.Send(control.Event{Kind: control.EventWorkerReady})
 			for _, want := range tt.want {
 				var e control.Event
 				if err := json.Unmarshal([]byte(next(t, lines, 1)), &e); err != nil {
@@ -107,13 +107,13 @@ func TestASlowReaderMissesAndIsTold(t *testing.T) {
 	s := serve(t, me(), nil)
 	before := memory()
 	_, lines := s.watch()
-	s.pool.mu.Lock()
-	first := s.pool.seq
-	s.pool.mu.Unlock()
+	s.pool.Lock()
+	first := s.pool.Seq
+	s.pool.Unlock()
 	const n = 20000
 	reason := strings.Repeat("x", 1000)
 	for range n {
-		s.pool.event(control.Event{Kind: control.EventWorkerExited, Reason: reason})
+		s.pool.Send(control.Event{Kind: control.EventWorkerExited, Reason: reason})
 	}
 	if after := memory(); after > before+8<<20 {
 		t.Errorf("memory grew from %d to %d bytes", before, after)
@@ -127,7 +127,7 @@ func TestASlowReaderMissesAndIsTold(t *testing.T) {
 			case <-stop:
 				return
 			case <-time.After(time.Millisecond):
-				s.pool.event(control.Event{Kind: control.EventResumed})
+				s.pool.Send(control.Event{Kind: control.EventResumed})
 			}
 		}
 	}()
@@ -168,7 +168,7 @@ func TestAStreamOutlivesTheLimitOfOneWrite(t *testing.T) {
 	_, lines := s.watch()
 	<-time.After(writeTime + time.Second/2)
 	for range 3 {
-		s.pool.event(control.Event{Kind: control.EventPaused})
+		s.pool.Send(control.Event{Kind: control.EventPaused})
 		next(t, lines, 1)
 	}
 }
@@ -179,8 +179,8 @@ func TestAReaderWhoReadsNothingIsCut(t *testing.T) {
 	s := serve(t, me(), nil)
 	s.watch()
 	began, reason := time.Now(), strings.Repeat("x", 10000)
-	for s.pool.subscribers() > 0 {
-		s.pool.event(control.Event{Kind: control.EventWorkerExited, Reason: reason})
+	for s.pool.Subscribers() > 0 {
+		s.pool.Send(control.Event{Kind: control.EventWorkerExited, Reason: reason})
 		if time.Since(began) > writeTime+5*time.Second {
 			t.Fatal("not cut")
 		}
@@ -239,7 +239,7 @@ func TestClientWatchesEvents(t *testing.T) {
 	if err != enough || !slices.Equal(kinds, []string{control.EventWorkerExited, control.EventLimits}) {
 		t.Errorf("%v, %v", kinds, err)
 	}
-	until(t, "the subscription has ended", func() bool { return s.pool.subscribers() == 0 })
+	until(t, "the subscription has ended", func() bool { return s.pool.Subscribers() == 0 })
 
 	ctx, cancel := context.WithCancel(context.Background())
 	err = s.client.EventsFrom(ctx, func() error { cancel(); return nil }, func(control.Event) error { return nil })

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/scgid/scgid/control"
+	"github.com/scgid/scgid/control/controltest"
 	"github.com/scgid/scgid/control/metrics"
 )
 
@@ -39,11 +40,11 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// A site is a server in front of a memPool.
+// A site is a server in front of a pool in memory.
 type site struct {
 	*Server
 	t      *testing.T
-	pool   *memPool
+	pool   *controltest.Pool
 	socket string
 	client *Client
 	done   chan error // of Serve
@@ -71,7 +72,7 @@ func me() control.Access {
 	return control.Access{OwnUID: uint32(os.Getuid()), OwnFull: true, Group: -1, ReadGroup: -1}
 }
 
-// serve serves a memPool until the test ends.
+// serve serves a pool in memory until the test ends.
 func serve(t *testing.T, access control.Access, who func(*net.UnixConn) (control.Caller, error)) *site {
 	t.Helper()
 	s := &site{t: t, pool: newMemPool(), done: make(chan error, 1)}

@@ -55,8 +55,8 @@ func TestGarbageIsAnsweredAndServiceGoesOn(t *testing.T) {
 	}
 	// Those that wait in the backlog still count for this user.
 	until(t, "it serves", func() bool { _, err := s.client.Status(soon(t)); return err == nil })
-	if s.pool.state != control.Running {
-		t.Errorf("the pool is %s", s.pool.state)
+	if s.pool.St.State != control.Running {
+		t.Errorf("the pool is %s", s.pool.St.State)
 	}
 }
 

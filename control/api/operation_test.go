@@ -38,7 +38,7 @@ func TestAReloadReturnsWhatItDid(t *testing.T) {
 
 func TestAFailedOperationIsAProblemWithTheWholeReason(t *testing.T) {
 	s := serve(t, me(), nil)
-	s.pool.reason = errors.New("wiki.conf:3: Foo= is no key\nwiki.conf:7: \"x\" is no number")
+	s.pool.Reason = errors.New("wiki.conf:3: Foo= is no key\nwiki.conf:7: \"x\" is no number")
 	r, body := s.say(post("/v1/reload", ""))
 	var p problem
 	if err := json.Unmarshal([]byte(body), &p); err != nil {
@@ -64,7 +64,7 @@ func TestAFailedOperationIsAProblemWithTheWholeReason(t *testing.T) {
 func TestAnOperationGoesOnWithoutItsCaller(t *testing.T) {
 	noLeft(t)
 	s := serve(t, me(), nil)
-	s.pool.held.Add(1)
+	release := s.pool.Hold()
 	c := s.dial()
 	if _, err := c.Write([]byte(post("/v1/upgrade", "{}"))); err != nil {
 		t.Fatal(err)
@@ -75,8 +75,8 @@ func TestAnOperationGoesOnWithoutItsCaller(t *testing.T) {
 	if st, err := s.pool.Status(soon(t)); err != nil || st.Operation.State != control.OpRunning {
 		t.Errorf("the operation is %+v, %v", st.Operation, err)
 	}
-	s.pool.held.Done()
-	if o := <-s.pool.ended; o.State != control.OpDone {
+	release()
+	if o := <-s.pool.Ended; o.State != control.OpDone {
 		t.Errorf("it ended as %+v", o)
 	}
 }
@@ -86,8 +86,8 @@ func TestAnOperationGoesOnWithoutItsCaller(t *testing.T) {
 func TestAnOperationOutlivesTheLimitOfItsBody(t *testing.T) {
 	t.Parallel()
 	s := serve(t, me(), nil)
-	s.pool.held.Add(1)
-	time.AfterFunc(bodyTime+time.Second/2, s.pool.held.Done)
+	release := s.pool.Hold()
+	time.AfterFunc(bodyTime+time.Second/2, release)
 	var o control.Operation
 	if err := s.client.Call(soon(t), "reload", nil, &o); err != nil || o.State != control.OpDone {
 		t.Errorf("%+v, %v", o, err)
@@ -98,8 +98,8 @@ func TestAnOperationOutlivesTheLimitOfItsBody(t *testing.T) {
 // and no other error is taken for it.
 func TestACutConnectionIsTold(t *testing.T) {
 	s := serve(t, me(), nil)
-	s.pool.held.Add(1)
-	defer s.pool.held.Done()
+	release := s.pool.Hold()
+	defer release()
 	got := make(chan error, 1)
 	go func() { got <- s.client.Call(soon(t), "upgrade", nil, nil) }()
 	until(t, "the operation has begun", func() bool { st, _ := s.pool.Status(soon(t)); return st.Operation != nil })
@@ -110,7 +110,7 @@ func TestACutConnectionIsTold(t *testing.T) {
 		t.Errorf("the caller got %v", err)
 	}
 	over := serve(t, me(), nil)
-	over.pool.reason = control.Errorf(control.CodeOver, "the pool is stopping")
+	over.pool.Reason = control.Errorf(control.CodeOver, "the pool is stopping")
 	err := over.client.Call(soon(t), "upgrade", nil, nil)
 	if errors.Is(err, ErrCut) || err == nil || err.Error() != "cannot upgrade: the pool is stopping" {
 		t.Errorf("a reply is taken for none: %v", err)

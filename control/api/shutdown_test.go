@@ -18,18 +18,18 @@ import (
 func TestStopReportsAlthoughThePoolEnds(t *testing.T) {
 	noLeft(t)
 	s := serve(t, me(), nil)
-	s.pool.held.Add(1)
+	release := s.pool.Hold()
 	over := make(chan error, 1)
 	go func() {
-		<-s.pool.stopped
+		<-s.pool.Stopped
 		over <- s.Shutdown(soon(t))
 	}()
 	go func() {
 		until(t, "the pool is draining", func() bool { st, _ := s.pool.Status(soon(t)); return st.State == control.Draining })
-		s.pool.mu.Lock()
-		s.pool.finished = 17
-		s.pool.mu.Unlock()
-		s.pool.held.Done()
+		s.pool.Lock()
+		s.pool.Report.Finished = 17
+		s.pool.Unlock()
+		release()
 	}()
 	var report control.StopReport
 	if err := s.client.Call(soon(t), "stop", map[string]any{"limit": 30}, &report); err != nil {
@@ -78,7 +78,7 @@ func TestShutdownLeavesNothing(t *testing.T) {
 	if n := s.connections(); n != 0 {
 		t.Errorf("%d connections are left", n)
 	}
-	if n := s.pool.subscribers(); n != 0 {
+	if n := s.pool.Subscribers(); n != 0 {
 		t.Errorf("%d subscriptions are left", n)
 	}
 	for _, c := range idle {
@@ -88,8 +88,8 @@ func TestShutdownLeavesNothing(t *testing.T) {
 
 func TestShutdownCutsWhatTakesTooLong(t *testing.T) {
 	s := serve(t, me(), nil)
-	s.pool.held.Add(1)
-	defer s.pool.held.Done()
+	release := s.pool.Hold()
+	defer release()
 	got := make(chan error, 1)
 	go func() { got <- s.client.Call(soon(t), "stop", nil, nil) }()
 	until(t, "the pool is draining", func() bool { st, _ := s.pool.Status(soon(t)); return st.State == control.Draining })

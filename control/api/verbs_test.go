@@ -25,7 +25,7 @@ func TestVerbsDoWhatTheySay(t *testing.T) {
 		t.Errorf("scale: %+v", limits)
 	}
 	status, err := s.client.Status(ctx)
-	if err != nil || status.Workers.Total != 4 || !status.Scaled || !reflect.DeepEqual(status, s.pool.snapshot()) {
+	if err != nil || status.Workers.Total != 4 || !status.Scaled || !reflect.DeepEqual(status, s.pool.Snapshot()) {
 		t.Errorf("status: %+v, %v", status, err)
 	}
 	if err := s.client.Call(ctx, "kill", map[string]any{"worker": 3}, nil); err != nil {
@@ -97,7 +97,7 @@ func TestProblemIsAsRFC9457WritesIt(t *testing.T) {
 			t.Errorf("status: %s", body)
 		}
 	}
-	if n := s.pool.calls; n > 20 {
+	if n := s.pool.Calls; n > 20 {
 		t.Errorf("one who may see name and state only had the pool read %d times", n)
 	}
 }
@@ -151,8 +151,8 @@ func TestOnlyExactRequestsAreTaken(t *testing.T) {
 			t.Errorf("%.60q: Allow: %s", tt.raw, allow)
 		}
 	}
-	if s.pool.state != control.Paused {
-		t.Errorf("the pool is %s", s.pool.state)
+	if s.pool.St.State != control.Paused {
+		t.Errorf("the pool is %s", s.pool.St.State)
 	}
 }
 
@@ -209,7 +209,7 @@ func TestCurlIsEnough(t *testing.T) {
 
 func TestALongCallEndsWithItsCaller(t *testing.T) {
 	s := serve(t, me(), nil)
-	s.pool.held.Add(1)
+	release := s.pool.Hold()
 	c := s.dial()
 	if _, err := c.Write([]byte(post("/v1/stop", "{}"))); err != nil {
 		t.Fatal(err)
@@ -218,12 +218,12 @@ func TestALongCallEndsWithItsCaller(t *testing.T) {
 	c.Close()
 	until(t, "the call has ended", func() bool { return s.connections() == 0 })
 	select {
-	case <-s.pool.stopped:
+	case <-s.pool.Stopped:
 		t.Error("the stop waits for nobody")
 	case <-time.After(0):
 	}
-	s.pool.held.Done() // the stop goes on without its caller
-	<-s.pool.stopped
+	release() // the stop goes on without its caller
+	<-s.pool.Stopped
 }
 
 // TestALongCallOutlivesTheLimitOfItsBody: a deadline for reading that is left
@@ -231,8 +231,8 @@ func TestALongCallEndsWithItsCaller(t *testing.T) {
 func TestALongCallOutlivesTheLimitOfItsBody(t *testing.T) {
 	t.Parallel()
 	s := serve(t, me(), nil)
-	s.pool.held.Add(1)
-	time.AfterFunc(bodyTime+time.Second/2, s.pool.held.Done)
+	release := s.pool.Hold()
+	time.AfterFunc(bodyTime+time.Second/2, release)
 	if err := s.client.Call(soon(t), "stop", nil, nil); err != nil {
 		t.Error(err)
 	}

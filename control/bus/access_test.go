@@ -164,11 +164,11 @@ func TestWhoMayChangeWhatOnASystemBus(t *testing.T) {
 		{"the pool's own user, though in Control.Group", ownUser, []int{opsGroup}, denied},
 	} {
 		c := b.client(t, tt.uid, tt.groups...)
-		before := len(p.orders())
+		before := len(p.Made())
 		if got := everyVerb(c); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.who, got, tt.want)
 		}
-		if done := len(p.orders()) - before; done > 0 && tt.want != "" {
+		if done := len(p.Made()) - before; done > 0 && tt.want != "" {
 			t.Errorf("%s: %d orders reached the pool", tt.who, done)
 		}
 		if v, err := pool(c).GetProperty(poolIface + ".State"); err != nil || v.Value() == "" {
@@ -429,7 +429,7 @@ func TestARealPolkitdDecidesByTheShippedActions(t *testing.T) {
 	if err := pool(c).Call(poolIface+".Stop", 0, false, uint64(0)).Err; errorName(err) != denied {
 		t.Errorf("who may reload stops: %v", err)
 	}
-	got := p.orders()
+	got := p.Made()
 	slices.Sort(got)
 	if !slices.Equal(got, []string{"pause 0s", "reload", "rollback"}) {
 		t.Errorf("orders %v", got)

@@ -135,7 +135,7 @@ func TestPropertiesAreReadLive(t *testing.T) {
 			t.Errorf("%s is %v (%T), want %v", name, got, got, want)
 		}
 	}
-	p.change(control.Event{Kind: control.EventLost}, func(st *control.Status) { st.Requests.Served++ })
+	p.Update(control.Event{Kind: control.EventLost}, func(st *control.Status) { st.Requests.Served++ })
 	if v, err := pool(c).GetProperty(poolIface + ".Served"); err != nil || v.Value() != uint64(1204) {
 		t.Errorf("Served is %v, %v after one more", v, err)
 	}
@@ -201,7 +201,7 @@ func TestErrorsHaveStandardNames(t *testing.T) {
 func TestMethodsDoWhatTheirVerbsDo(t *testing.T) {
 	b := startBus(t, "session", openConfig)
 	p := newFakePool()
-	p.report = control.StopReport{Finished: 3, Lost: 1, Refused: 2, Took: 1500 * time.Millisecond}
+	p.Report = control.StopReport{Finished: 3, Lost: 1, Refused: 2, Took: 1500 * time.Millisecond}
 	b.run(t, p)
 	c := b.client(t, os.Getuid())
 	keep := int32(-1)
@@ -228,7 +228,7 @@ func TestMethodsDoWhatTheirVerbsDo(t *testing.T) {
 		}
 	}
 	want := []string{"scale", "scale", "pause 1.5s", "resume", "retire", "dump", "reload", "rollback", "upgrade", "kill", "stop 2s now"}
-	if got := p.orders(); !slices.Equal(got, want) {
+	if got := p.Made(); !slices.Equal(got, want) {
 		t.Errorf("orders %v, want %v", got, want)
 	}
 	// D-Bus allows a call without its interface.
@@ -266,17 +266,17 @@ func TestTextsFromWorkersAreMadeValid(t *testing.T) {
 	b.run(t, p)
 	c := b.client(t, os.Getuid())
 	news := signals(t, c)
-	p.mu.Lock()
-	p.workers[0].Status = "caf\xe9\x00"
-	p.st.Exits["\xff"] = 1
-	p.mu.Unlock()
+	p.Lock()
+	p.All[0].Status = "caf\xe9\x00"
+	p.St.Exits["\xff"] = 1
+	p.Unlock()
 	if v, err := c.Object(testName, pathOf(1)).GetProperty(workerIface + ".Status"); err != nil || v.Value() != "caf\uFFFD\uFFFD" {
 		t.Errorf("Status is %v, %v", v, err)
 	}
 	if v, err := pool(c).GetProperty(poolIface + ".Exits"); err != nil || v.Value().(map[string]uint64)["\uFFFD"] != 1 {
 		t.Errorf("Exits is %v, %v", v, err)
 	}
-	p.exit(1, "bad \xfe")
+	p.Exit(1, "bad \xfe")
 	if s := next(t, news, "WorkerExited"); s.Body[2] != "bad \uFFFD" {
 		t.Errorf("reason is %q", s.Body[2])
 	}

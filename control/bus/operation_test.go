@@ -30,15 +30,15 @@ func changedTo(t *testing.T, news chan *dbus.Signal, name string, value any) {
 func TestAReloadIsToldFromItsBeginningToItsEnd(t *testing.T) {
 	b := startBus(t, "session", openConfig)
 	p := newFakePool()
-	p.hold = make(chan struct{})
+	release := p.Hold()
 	clock := newFakeClock()
 	b.run(t, p, func(f *Front) { f.clock = clock })
 	c := b.client(t, os.Getuid())
 	news := signals(t, c)
 	done := pool(c).Go(poolIface+".Reload", 0, make(chan *dbus.Call, 1)).Done
-	<-p.held
+	<-p.Held
 	changedTo(t, news, "Operation", "reload: starting worker 9")
-	close(p.hold)
+	release()
 	if s := next(t, news, "ReloadFinished"); s.Path != poolPath || !reflect.DeepEqual(s.Body, []any{"reload", true, uint32(3), ""}) {
 		t.Errorf("finished: %v", s)
 	}
@@ -55,7 +55,7 @@ func TestAReloadIsToldFromItsBeginningToItsEnd(t *testing.T) {
 func TestAFailedReloadGivesItsCallerTheWholeReason(t *testing.T) {
 	b := startBus(t, "session", openConfig)
 	p := newFakePool()
-	p.reason = errors.New("worker 9 exited; it wrote last:\n  password=secret")
+	p.Reason = errors.New("worker 9 exited; it wrote last:\n  password=secret")
 	b.run(t, p)
 	c := b.client(t, os.Getuid())
 	news := signals(t, c)
@@ -80,7 +80,7 @@ func TestEveryEndOfAnOperationIsToldOnce(t *testing.T) {
 		now := time.Now()
 		return &control.Operation{ID: id, Kind: kind, State: control.OpDone, Generation: 2, Began: now.Add(-ago - time.Second), Ended: now.Add(-ago)}
 	}
-	p.st.Operation = end(4, control.OpUpgrade, 0)
+	p.St.Operation = end(4, control.OpUpgrade, 0)
 	clock := newFakeClock()
 	clock.now = time.Now()
 	r := b.run(t, p, func(f *Front) { f.clock = clock })
@@ -88,21 +88,21 @@ func TestEveryEndOfAnOperationIsToldOnce(t *testing.T) {
 	if s := next(t, news, "ReloadFinished"); s.Body[0] != "upgrade" || s.Body[1] != true {
 		t.Errorf("after an upgrade: %v", s)
 	}
-	p.send(control.Event{Kind: control.EventOperation, Operation: p.st.Operation}) // that again
-	p.mu.Lock()
-	p.st.Operation = end(5, control.OpRollback, 0)
-	p.mu.Unlock()
-	p.send(control.Event{Kind: control.EventMissed, Count: 3})
+	p.Send(control.Event{Kind: control.EventOperation, Operation: p.St.Operation}) // that again
+	p.Lock()
+	p.St.Operation = end(5, control.OpRollback, 0)
+	p.Unlock()
+	p.Send(control.Event{Kind: control.EventMissed, Count: 3})
 	if s := next(t, news, "ReloadFinished"); s.Body[0] != "rollback" {
 		t.Errorf("after missed events: %v", s)
 	}
 	r.stop()
 
 	// What is long over is no news, whoever starts.
-	p.st.Operation = end(6, control.OpReload, 2*time.Minute)
+	p.St.Operation = end(6, control.OpReload, 2*time.Minute)
 	b.run(t, p, func(f *Front) { f.clock = clock })
 	read(t, c)
-	p.exit(1, "x")
+	p.Exit(1, "x")
 	for s := range news {
 		if strings.HasSuffix(s.Name, ".ReloadFinished") {
 			t.Errorf("told twice, or too late: %v", s)
@@ -116,7 +116,7 @@ func TestEveryEndOfAnOperationIsToldOnce(t *testing.T) {
 func TestCallsThatWaitForOperationsLeaveRoomForOthers(t *testing.T) {
 	b := startBus(t, "session", openConfig)
 	p := newFakePool()
-	p.hold = make(chan struct{})
+	release := p.Hold()
 	b.run(t, p)
 	c := b.client(t, os.Getuid())
 	done := make(chan *dbus.Call, 100)
@@ -124,7 +124,7 @@ func TestCallsThatWaitForOperationsLeaveRoomForOthers(t *testing.T) {
 		pool(c).Go(poolIface+".Reload", 0, done)
 	}
 	for range waitingMax {
-		<-p.held
+		<-p.Held
 	}
 	if err := pool(c).Call(poolIface+".Rollback", 0).Err; errorName(err) != errLimits {
 		t.Errorf("one more: %v", err)
@@ -132,7 +132,7 @@ func TestCallsThatWaitForOperationsLeaveRoomForOthers(t *testing.T) {
 	if v, err := pool(c).GetProperty(poolIface + ".State"); err != nil || v.Value() != control.Running {
 		t.Errorf("State is %v, %v", v, err)
 	}
-	close(p.hold)
+	release()
 	for range waitingMax {
 		if call := <-done; call.Err != nil {
 			t.Error(call.Err)

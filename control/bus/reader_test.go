@@ -11,6 +11,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/scgid/scgid/control"
+	"github.com/scgid/scgid/control/controltest"
 )
 
 // asked is the outcome of one question about a pool.
@@ -28,7 +29,7 @@ const secret = "session of alice"
 func TestStrangersReadNameAndStateOnly(t *testing.T) {
 	b := systemBus(t, "")
 	p := newFakePool()
-	p.workers[0].Status = secret
+	p.All[0].Status = secret
 	b.run(t, p, asPool)
 	for _, tt := range []struct {
 		who    string
@@ -103,14 +104,14 @@ func TestStrangersAreToldTheSameOfEveryWorker(t *testing.T) {
 }
 
 // tellAll has the pool do what makes each kind of signal, and ends with a state.
-func tellAll(p *fakePool, clock *fakeClock, last string) {
-	p.send(control.Event{Kind: control.EventWorkerExited, Worker: 7, PID: 4, Reason: secret})
-	p.send(control.Event{Kind: control.EventOperation, Operation: &control.Operation{ID: p.seq + 100, Kind: control.OpReload, State: control.OpFailed, Error: secret}})
-	p.send(control.Event{Kind: control.EventSaturated})
-	p.send(control.Event{Kind: control.EventRefused, Count: 3})
-	p.start()
-	p.change(control.Event{Kind: control.EventLimits}, func(st *control.Status) { st.Limits.MaxWorkers++; st.State = control.Failing })
-	p.change(control.Event{Kind: control.EventState, State: last}, func(st *control.Status) { st.State = last })
+func tellAll(p *controltest.Pool, clock *fakeClock, last string) {
+	p.Send(control.Event{Kind: control.EventWorkerExited, Worker: 7, PID: 4, Reason: secret})
+	p.Send(control.Event{Kind: control.EventOperation, Operation: &control.Operation{ID: p.Seq + 100, Kind: control.OpReload, State: control.OpFailed, Error: secret}})
+	p.Send(control.Event{Kind: control.EventSaturated})
+	p.Send(control.Event{Kind: control.EventRefused, Count: 3})
+	p.Start()
+	p.Update(control.Event{Kind: control.EventLimits}, func(st *control.Status) { st.Limits.MaxWorkers++; st.State = control.Failing })
+	p.Update(control.Event{Kind: control.EventState, State: last}, func(st *control.Status) { st.State = last })
 	clock.move(time.Second)
 }
 
@@ -144,7 +145,7 @@ func TestStrangersHearOfTheStateOnly(t *testing.T) {
 	news, all := signals(t, stranger), signals(t, reader)
 	tellAll(p, clock, control.Paused)
 	hearAll(t, all, clock)
-	p.change(control.Event{Kind: control.EventState, State: control.Draining}, func(st *control.Status) { st.State = control.Draining })
+	p.Update(control.Event{Kind: control.EventState, State: control.Draining}, func(st *control.Status) { st.State = control.Draining })
 	for end := ""; end != control.Draining; {
 		if s := next(t, all, "StateChanged"); len(s.Body) > 0 {
 			end, _ = s.Body[0].(string)
@@ -194,7 +195,7 @@ func TestReadersAreBoundedAndForgottenWhenTheyLeave(t *testing.T) {
 	news := subscribe(t, c)
 	read(t, c)
 	root := signals(t, b.client(t, 0))
-	p.exit(1, "x")
+	p.Exit(1, "x")
 	next(t, root, "WorkerExited")
 	for len(news) > 0 {
 		if s := <-news; strings.HasSuffix(s.Name, "WorkerExited") {
@@ -207,7 +208,7 @@ func TestReadersAreBoundedAndForgottenWhenTheyLeave(t *testing.T) {
 	// Which connections have left is told by the bus after that.
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		read(t, c)
-		p.send(control.Event{Kind: control.EventWorkerExited, Worker: 2})
+		p.Send(control.Event{Kind: control.EventWorkerExited, Worker: 2})
 		next(t, root, "WorkerExited")
 		read(t, c) // what was sent to it before has come then
 		heard := false

@@ -139,18 +139,19 @@ func TestANameInUseIsReportedAndWaitedFor(t *testing.T) {
 func TestAStopIsReportedThoughTheFrontEndsWithIt(t *testing.T) {
 	b := startBus(t, "session", openConfig)
 	p := newFakePool()
-	p.report, p.hold = control.StopReport{Finished: 5}, make(chan struct{})
+	p.Report = control.StopReport{Finished: 5}
+	release := p.Hold()
 	r := b.run(t, p)
 	c := b.client(t, os.Getuid())
 	call := pool(c).Go(poolIface+".Stop", 0, nil, false, uint64(0))
-	<-p.held
+	<-p.Held
 	r.cancel()
 	for { // until it takes no more calls
 		if _, err := pool(c).GetProperty(poolIface + ".State"); err != nil {
 			break
 		}
 	}
-	close(p.hold)
+	release()
 	<-call.Done
 	if call.Err != nil || call.Body[0] != uint64(5) {
 		t.Errorf("%v, %v", call.Body, call.Err)
@@ -166,19 +167,19 @@ func TestMoreCallsThanBoundedAreRefusedAndNothingLeaks(t *testing.T) {
 	t.Run("calls", func(t *testing.T) {
 		checkLeaks(t)
 		p := newFakePool()
-		p.hold = make(chan struct{})
+		release := p.Hold()
 		r := b.run(t, p)
 		done := make(chan *dbus.Call, 100)
 		for range callsMax {
 			pool(c).Go(poolIface+".Resume", 0, done)
 		}
 		for range callsMax {
-			<-p.held
+			<-p.Held
 		}
 		if err := pool(c).Call(poolIface+".Resume", 0).Err; errorName(err) != errLimits {
 			t.Errorf("one more: %v", err)
 		}
-		close(p.hold)
+		release()
 		for range callsMax {
 			if call := <-done; call.Err != nil {
 				t.Error(call.Err)
@@ -272,7 +273,7 @@ func TestHostileMessagesDoNotDisturbTheConnection(t *testing.T) {
 	if err := pool(b.client(t, os.Getuid())).Call(poolIface+".Resume", 0).Err; err != nil {
 		t.Error(err)
 	}
-	if got := p.orders(); len(got) != 1 {
+	if got := p.Made(); len(got) != 1 {
 		t.Errorf("orders %v, want the last", got)
 	}
 	if len(r.errs) > 0 {

@@ -32,7 +32,7 @@ func TestWorkersAreObjects(t *testing.T) {
 	if len(all) != 2 || all[poolPath][poolIface]["State"].Value() != "running" || all[pathOf(1)][workerIface]["PID"].Value() != uint32(5001) {
 		t.Errorf("objects %v", all)
 	}
-	id := p.start()
+	id := p.Start()
 	added := next(t, news, "InterfacesAdded")
 	if added.Path != rootPath || added.Body[0] != pathOf(id) {
 		t.Errorf("added %v", added)
@@ -41,7 +41,7 @@ func TestWorkersAreObjects(t *testing.T) {
 	if len(props) != len(workerProperties) || props["PID"].Value() != uint32(5002) {
 		t.Errorf("added with %v", props)
 	}
-	p.exit(id, "killed by signal 9")
+	p.Exit(id, "killed by signal 9")
 	if s := next(t, news, "WorkerExited"); s.Path != poolPath || !reflect.DeepEqual(s.Body, []any{id, uint32(5002), "killed by signal 9", uint64(212)}) {
 		t.Errorf("exited %v", s)
 	}
@@ -61,7 +61,7 @@ func TestAFullPoolFitsIntoOneList(t *testing.T) {
 	b := startBus(t, "session", openConfig)
 	p := newFakePool()
 	for range control.WorkersMax - 1 {
-		p.start()
+		p.Start()
 	}
 	b.run(t, p)
 	var all objects
@@ -78,7 +78,7 @@ func TestChangesAreAnnouncedAtMostOnceASecond(t *testing.T) {
 	c := b.client(t, os.Getuid())
 	news := signals(t, c)
 	limits := func(n int) {
-		p.change(control.Event{Kind: control.EventLimits}, func(st *control.Status) { st.Limits.MaxWorkers = n })
+		p.Update(control.Event{Kind: control.EventLimits}, func(st *control.Status) { st.Limits.MaxWorkers = n })
 	}
 	changed := func() map[string]dbus.Variant {
 		t.Helper()
@@ -99,7 +99,7 @@ func TestChangesAreAnnouncedAtMostOnceASecond(t *testing.T) {
 	if d := <-clock.asked; d != time.Second {
 		t.Errorf("the next one is in %v", d)
 	}
-	p.exit(1, "x") // an event that is told at once, after all of them
+	p.Exit(1, "x") // an event that is told at once, after all of them
 	for first := true; first || len(news) > 0; first = false {
 		if s := <-news; strings.HasSuffix(s.Name, "PropertiesChanged") {
 			t.Errorf("too early: %v", s)
@@ -108,7 +108,7 @@ func TestChangesAreAnnouncedAtMostOnceASecond(t *testing.T) {
 		}
 	}
 	clock.move(999 * time.Millisecond)
-	p.send(control.Event{Kind: control.EventState, State: "failing"})
+	p.Send(control.Event{Kind: control.EventState, State: "failing"})
 	next(t, news, "StateChanged")
 	for len(news) > 0 {
 		if s := <-news; strings.HasSuffix(s.Name, "PropertiesChanged") {
@@ -123,8 +123,8 @@ func TestChangesAreAnnouncedAtMostOnceASecond(t *testing.T) {
 	// Nothing changed: nothing is sent, though an event came. The counters
 	// that it moved are no reason either.
 	clock.move(time.Second)
-	p.change(control.Event{Kind: control.EventStartRecovered}, func(st *control.Status) { st.Requests.Served += 1000 })
-	p.send(control.Event{Kind: control.EventRefused, Count: 3})
+	p.Update(control.Event{Kind: control.EventStartRecovered}, func(st *control.Status) { st.Requests.Served += 1000 })
+	p.Send(control.Event{Kind: control.EventRefused, Count: 3})
 	clock.move(time.Second)
 	for refused := false; !refused; {
 		select {
@@ -145,22 +145,22 @@ func TestEventsBecomeSignals(t *testing.T) {
 	clock := newFakeClock()
 	b.run(t, p, func(f *Front) { f.clock = clock })
 	news := signals(t, b.client(t, os.Getuid()))
-	p.change(control.Event{Kind: control.EventState, State: control.Paused}, func(st *control.Status) { st.State = control.Paused })
+	p.Update(control.Event{Kind: control.EventState, State: control.Paused}, func(st *control.Status) { st.State = control.Paused })
 	if s := next(t, news, "StateChanged"); s.Body[0] != control.Paused {
 		t.Errorf("state %v", s.Body)
 	}
 	next(t, news, "PropertiesChanged")
 	clock.move(time.Second)
-	p.send(control.Event{Kind: control.EventSaturated})
+	p.Send(control.Event{Kind: control.EventSaturated})
 	if s := next(t, news, "PoolSaturated"); s.Body[0] != true {
 		t.Errorf("saturated %v", s.Body)
 	}
 	// Requests refused within a second are told together.
 	for range 50 {
-		p.send(control.Event{Kind: control.EventRefused, Count: 2})
+		p.Send(control.Event{Kind: control.EventRefused, Count: 2})
 	}
-	p.send(control.Event{Kind: control.EventRelieved})
-	p.send(control.Event{Kind: control.EventWorkerExited, Worker: 77}) // the last
+	p.Send(control.Event{Kind: control.EventRelieved})
+	p.Send(control.Event{Kind: control.EventWorkerExited, Worker: 77}) // the last
 	next(t, news, "WorkerExited")
 	clock.move(time.Second)
 	if s := next(t, news, "Refused"); s.Body[0] != uint64(100) {
@@ -176,16 +176,15 @@ func TestMissedEventsAreMadeUpFor(t *testing.T) {
 	p := newFakePool()
 	b.run(t, p)
 	news := signals(t, b.client(t, os.Getuid()))
-	p.mu.Lock()
-	subs := p.subs
-	p.subs = nil // nothing is heard of what follows
-	p.mu.Unlock()
-	p.exit(1, "unheard")
-	id := p.start()
-	p.mu.Lock()
-	p.st.State, p.st.Saturated, p.subs = control.Draining, 1.5, subs
-	p.mu.Unlock()
-	p.send(control.Event{Kind: control.EventMissed, Count: 2})
+	var id uint64
+	p.Unheard(func() {
+		p.Exit(1, "unheard")
+		id = p.Start()
+		p.Lock()
+		p.St.State, p.St.Saturated = control.Draining, 1.5
+		p.Unlock()
+	})
+	p.Send(control.Event{Kind: control.EventMissed, Count: 2})
 	var got []string
 	for len(got) < 5 {
 		s := <-news
