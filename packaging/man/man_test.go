@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/worker/link"
 )
 
@@ -225,6 +226,32 @@ func TestTheExampleIsTheTestedWorker(t *testing.T) {
 	}
 	if err := os.WriteFile("scgid-worker.7", []byte(head+exampleBegin+escape.Replace(want)+exampleEnd+tail), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestTheInterfacePageNamesAllThatThereIs(t *testing.T) {
+	text := page(t, "org.scgid1.5")
+	names := []string{control.CodeInvalid, control.CodeDenied, control.CodeNoVerb, control.CodeNoWorker, control.CodeState,
+		control.CodeFailed, control.CodeOver, control.CodeTimeout, control.CodeBusy}
+	for _, v := range control.Verbs() {
+		names = append(names, v.Name)
+		for _, a := range v.Args {
+			names = append(names, a.Name)
+		}
+	}
+	// The members of the D-Bus interfaces, as package bus holds them.
+	for line := range strings.Lines(page(t, top+"/control/bus/testdata/interfaces")) {
+		if f := strings.Fields(line); len(f) > 1 && f[1] != "Set(" {
+			names = append(names, strings.TrimSuffix(f[1], "("))
+		}
+	}
+	if len(names) < 80 {
+		t.Fatalf("only %d names are known", len(names))
+	}
+	for _, name := range names {
+		if !regexp.MustCompile(`(?m)(^| )` + name + `( |$)`).MatchString(text) {
+			t.Errorf("%s is not in org.scgid1(5)", name)
+		}
 	}
 }
 
