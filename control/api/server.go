@@ -15,17 +15,16 @@ import (
 
 // Bounds on what one caller may cost.
 const (
-	maxBody          = 64 << 10
-	maxHead          = 16 << 10
-	headTime         = 5 * time.Second        // for a request's header
-	bodyTime         = 10 * time.Second       // for its body
-	writeTime        = 10 * time.Second       // for a reply, or an event
-	idleTime         = 60 * time.Second       // between requests
-	keepaliveTime    = 20 * time.Second       // between comments on a quiet event stream
-	publicStatusTime = 250 * time.Millisecond // that name and state may be old, for those who see no more
-	maxScrapes       = 4                      // at once
-	maxStreams       = 32                     // of events; for all but uid 0 a quarter stays free
-	userStreams      = 8                      // of one user other than uid 0
+	maxBody       = 64 << 10
+	maxHead       = 16 << 10
+	headTime      = 5 * time.Second  // for a request's header
+	bodyTime      = 10 * time.Second // for its body
+	writeTime     = 10 * time.Second // for a reply, or an event
+	idleTime      = 60 * time.Second // between requests
+	keepaliveTime = 20 * time.Second // between comments on a quiet event stream
+	maxScrapes    = 4                // at once
+	maxStreams    = 32               // of events; for all but uid 0 a quarter stays free
+	userStreams   = 8                // of one user other than uid 0
 )
 
 // Options say what a Server serves.
@@ -56,7 +55,7 @@ type Server struct {
 	scrapes   chan struct{}
 	ended     chan struct{} // closed when Shutdown begins
 	end       sync.Once
-	public    publicStatus
+	public    control.PublicReader
 
 	streams control.Quota
 

@@ -1,10 +1,6 @@
 package api
 
 import (
-	"context"
-	"sync"
-	"time"
-
 	"github.com/scgid/scgid/control"
 )
 
@@ -25,38 +21,11 @@ func (s *Server) serveReading(c *call, v *control.Verb) error {
 
 // serveName answers status for those who may see no more than this.
 func (s *Server) serveName(c *call) error {
-	known, err := s.public.read(c.r.Context(), s.pool)
+	known, err := s.public.Read(c.r.Context(), s.pool)
 	if err != nil {
 		return err
 	}
 	return c.reply(known)
-}
-
-// A publicStatus is what everybody may know. The pool is read seldom, however
-// often they ask: callers that may know no more must not keep the master busy.
-type publicStatus struct {
-	mu     sync.Mutex
-	at     time.Time
-	cached nameAndState
-}
-
-type nameAndState struct {
-	Name  string `json:"name"`
-	State string `json:"state"`
-}
-
-func (b *publicStatus) read(ctx context.Context, p control.Pool) (nameAndState, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.at.IsZero() && time.Since(b.at) < publicStatusTime {
-		return b.cached, nil
-	}
-	status, err := p.Status(ctx)
-	if err != nil {
-		return nameAndState{}, err
-	}
-	b.at, b.cached = time.Now(), nameAndState{status.Name, status.State}
-	return b.cached, nil
 }
 
 // serveVerb answers POST: a verb with the arguments in the body.

@@ -50,6 +50,8 @@ type Front struct {
 	dial        dialer
 	authTimeout time.Duration // how long a person may take to type a password
 
+	public control.PublicReader
+
 	lastEnd uint64 // id of the last operation whose end was announced; of Run's goroutine
 
 	mu   sync.Mutex

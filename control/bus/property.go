@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -111,17 +112,6 @@ func announced[T any](all []property[T], x T) values {
 	return valuesOf(all, x, func(p property[T]) bool { return p.emits == emitted })
 }
 
-// public returns what of v everybody may know.
-func (v values) public() values {
-	out := values{}
-	for name, value := range v {
-		if isPublic(name) {
-			out[name] = value
-		}
-	}
-	return out
-}
-
 // since returns what of v is not the same in old. Announced properties are of
 // comparable types.
 func (v values) since(old values) values {
@@ -182,6 +172,16 @@ func (s *session) poolValues(ctx context.Context) (values, error) {
 		return nil, err
 	}
 	return valuesOf(poolProperties, st, nil), nil
+}
+
+// publicValues reads the properties that everybody may know, as on the control
+// socket.
+func (s *session) publicValues(ctx context.Context) (values, error) {
+	st, err := s.f.public.Read(ctx, s.f.o.Pool)
+	if err != nil {
+		return nil, err
+	}
+	return values{"Name": dbus.MakeVariant(clean(cmp.Or(st.Name, s.f.o.Name))), "State": dbus.MakeVariant(clean(st.State))}, nil
 }
 
 // status reads the status; name and version are ours where it has none.

@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"sync"
 
@@ -17,12 +16,6 @@ const (
 	readersMax     = 32
 	readersUserMax = 8
 )
-
-// publicProperties are those of the pool that everybody may read, as on the
-// control socket.
-var publicProperties = []string{"Name", "State"}
-
-func isPublic(name string) bool { return slices.Contains(publicProperties, name) }
 
 // readers are the connections to the bus that were let read. What everybody who
 // subscribes would get says the pool's state only, so each of these gets the

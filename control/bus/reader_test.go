@@ -89,6 +89,28 @@ func TestStrangersReadNameAndStateOnly(t *testing.T) {
 	}
 }
 
+// However often strangers ask, the pool is asked a few times a second.
+func TestStrangersDoNotKeepThePoolBusy(t *testing.T) {
+	b := systemBus(t, "")
+	p := newFakePool()
+	b.run(t, p, asPool)
+	c := b.client(t, otherUser)
+	calls := func() int {
+		p.Lock()
+		defer p.Unlock()
+		return p.Calls
+	}
+	began, before := time.Now(), calls()
+	for range 200 {
+		if got := asked(pool(c), propertiesIface+".Get", poolIface, "State"); got != `"running"` {
+			t.Fatalf("State is %s", got)
+		}
+	}
+	if n, most := calls()-before, int(time.Since(began)/(200*time.Millisecond))+2; n > most {
+		t.Errorf("the pool was asked %d times, want %d at most", n, most)
+	}
+}
+
 // A stranger learns nothing of whether there is a worker.
 func TestStrangersAreToldTheSameOfEveryWorker(t *testing.T) {
 	b := systemBus(t, "")

@@ -84,14 +84,16 @@ func (s *session) readProperties(c *call, iface string) (values, error) {
 	ctx, cancel := context.WithTimeout(s.calls, queryLimit)
 	defer cancel()
 	iface = interfaceOf(c.path, iface)
-	if c.denied != nil && (iface == workerIface || iface == logIface) {
+	own, _ := nameAt(c.path)
+	switch {
+	case c.denied == nil || iface != own:
+		return s.propertiesAt(ctx, c.path, iface)
+	case iface == poolIface:
+		return s.publicValues(ctx)
+	case iface == workerIface || iface == logIface:
 		return nil, c.denied
 	}
-	all, err := s.propertiesAt(ctx, c.path, iface)
-	if c.denied != nil {
-		all = all.public()
-	}
-	return all, err
+	return values{}, nil
 }
 
 // setProperty refuses, but for the log level: changes go through methods,
@@ -119,18 +121,22 @@ func unknownProperty(iface, name string) error {
 func (s *session) managedObjects(c *call) ([]any, error) {
 	ctx, cancel := context.WithTimeout(s.calls, queryLimit)
 	defer cancel()
-	pool, err := s.poolValues(ctx)
+	read := s.poolValues
+	if c.denied != nil {
+		read = s.publicValues
+	}
+	pool, err := read(ctx)
 	if err != nil {
 		return nil, err
 	}
+	all := map[dbus.ObjectPath]map[string]values{poolPath: {poolIface: pool}}
 	if c.denied != nil {
-		return []any{map[dbus.ObjectPath]map[string]values{poolPath: {poolIface: pool.public()}}}, nil
+		return []any{all}, nil
 	}
 	workers, err := s.f.o.Pool.Workers(ctx)
 	if err != nil {
 		return nil, err
 	}
-	all := map[dbus.ObjectPath]map[string]values{poolPath: {poolIface: pool}}
 	for _, w := range workers {
 		all[pathOf(w.ID)] = map[string]values{workerIface: valuesOf(workerProperties, w, nil)}
 	}
