@@ -34,7 +34,8 @@ var arrows = map[string][]string{
 	"master/record": {"control", "master/memfd"},
 	"worker/scgi":   {},
 	"worker/link":   {},
-	"worker":        {"worker/link", "worker/scgi"},
+	"worker/spool":  {},
+	"worker":        {"worker/link", "worker/scgi", "worker/spool"},
 
 	"control/api":     {"control"},
 	"control/bus":     {"control"},
@@ -48,7 +49,7 @@ var arrows = map[string][]string{
 	// linked; see size_test.go.
 	"cmd/scgictl":         {"activation", "cmd/scgictl/quiet", "control", "control/api", "master/config", "worker/scgi"},
 	"cmd/scgictl/quiet":   {},
-	"cmd/scgi-cgi":        {"worker", "worker/link", "worker/scgi"},
+	"cmd/scgi-cgi":        {"worker", "worker/link", "worker/scgi", "worker/spool"},
 	"cmd/scgibench":       {"worker/scgi", "cmd/scgibench/load", "cmd/scgibench/cost", "cmd/scgibench/floor"},
 	"cmd/scgibench/load":  {"worker/scgi"},
 	"cmd/scgibench/cost":  {},

@@ -1,23 +1,19 @@
 package worker
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Some web servers write the whole body before they read any of the reply
 // (Apache), and some send no more of the body once they have seen the reply
 // begin (nginx). So before a reply begins the body is received, while it flows
-// and within gatherTime and drainBytes; and while a write to the client may
-// block, the rest is. Nothing but the body's length bounds that: who stopped
-// would make both sides wait for each other.
+// and within gatherTime (see waits) and drainBytes; and while a write to the client may
+// block, the rest is. Nothing but the body's length bounds that: a worker that stopped would
+// make both sides wait for each other.
 //
-// It is the work of one goroutine, which is started when a reply begins before
-// the body has come whole, and never otherwise.
-
-// gatherGap is how long a body may pause before a reply begins without its
-// rest.
-var gatherGap = 200 * time.Millisecond // the tests make it longer
-
-// gatherTime is how long a reply waits for its body at most.
-var gatherTime = drainTime // so do they this
+// One goroutine does that. It is started when a reply begins before the body has
+// come whole, and never otherwise.
 
 // aheadSize is how much is received at a time.
 const aheadSize = 64 << 10
@@ -56,14 +52,14 @@ func (b *body) isMissing() bool {
 func (b *body) isExpected() bool { return b.failed == nil && b.req.Unread() > 0 }
 
 // gather waits until the body has come, or hesitates, or is longer than we
-// want to wait for. It leaves half of the time to the write that follows.
+// want to wait for. Half of the time is left to the write that follows.
 func (b *body) gather() {
 	begun := time.Now()
-	end := begun.Add(gatherTime)
-	last, gap := b.received, begun.Add(gatherGap)
+	end := begun.Add(b.gatherTime)
+	last, gap := b.received, begun.Add(b.gatherGap)
 	for most := last + drainBytes; b.isMissing() && b.received < most; {
 		if b.received > last {
-			last, gap = b.received, time.Now().Add(gatherGap)
+			last, gap = b.received, time.Now().Add(b.gatherGap)
 		}
 		by := earlier(end, gap)
 		if !b.writeBy.IsZero() {
@@ -100,7 +96,7 @@ func (b *body) readAhead() {
 // isWanted waits until a write or a read wants more to be received. It returns
 // false at the end.
 func (b *body) isWanted() bool {
-	for !b.over && (b.busy || b.isExpected() && !b.sending && (b.waiting == 0 || b.spool.size() > 0)) {
+	for !b.over && (b.busy || b.isExpected() && !b.sending && (b.waiting == 0 || b.spool.Size() > 0)) {
 		b.wake.Wait()
 	}
 	return !b.over && b.isExpected()
@@ -108,8 +104,10 @@ func (b *body) isWanted() bool {
 
 // keep puts what was received where the handler reads it.
 func (b *body) keep(p []byte, err error) {
-	if !b.closed {
-		b.spool.put(p)
+	if !b.closed && b.lost == nil {
+		if b.lost = b.spool.Put(p); b.lost != nil {
+			b.lost = fmt.Errorf("cannot keep the request's body: %w", b.lost)
+		}
 	}
 	if err != nil {
 		b.failed = err

@@ -95,16 +95,14 @@ func fileText(t *testing.T, name string) string {
 
 // nginx sends no more of a body than it has when the reply begins.
 func TestBodyComesBeforeTheReplyBegins(t *testing.T) {
-	gap, all := gatherGap, gatherTime
-	t.Cleanup(func() { gatherGap, gatherTime = gap, all })
-	gatherGap, gatherTime = patience, patience // however slow this machine is
+	gather := func(o *options) { o.gatherGap, o.gatherTime = patience, patience } // however slow this machine is
 	body := largeBody()
 	for _, network := range []string{"unix", "tcp"} {
 		t.Run(network, func(t *testing.T) {
 			m, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				w.(*reply).body.patience = time.Second
 				echo(w, r)
-			})
+			}, gather)
 			conn, _ := m.dial(network)
 			sent := sendUntilReplied(t, conn, post(body))
 			reply, err := io.ReadAll(conn)
@@ -233,7 +231,7 @@ func TestWriteDeadlineIncludesTheWaitForABody(t *testing.T) {
 	conn, _ := m.dial("unix")
 	b := post(strings.Repeat("x", 1<<20))
 	conn.Write(b[:1<<10])
-	for trickle := time.NewTicker(gatherGap / 4); ; conn.Write([]byte("x")) {
+	for trickle := time.NewTicker(newOptions(nil).gatherGap / 4); ; conn.Write([]byte("x")) {
 		select {
 		case <-trickle.C:
 			continue
@@ -347,39 +345,5 @@ func TestWhoReadsFirstPaysNothing(t *testing.T) {
 				t.Errorf("%d bytes, or a goroutine was started to read ahead", len(got))
 			}
 		})
-	}
-}
-
-func TestSpoolGivesBackWhatItWasGiven(t *testing.T) {
-	checkFDs(t)
-	var s spool
-	defer s.drop()
-	var put, taken bytes.Buffer
-	part := bytes.Repeat([]byte("0123456789abcdef"), aheadSize/16)
-	buf := make([]byte, 3*aheadSize)
-	for round := range 4 { // through memory and file, and empty in between
-		for i := range 10 {
-			part[0] = byte(round*10 + i)
-			s.put(part)
-			put.Write(part)
-			n, err := s.take(buf[:1000])
-			if err != nil {
-				t.Fatal(err)
-			}
-			taken.Write(buf[:n])
-		}
-		if s.file == nil {
-			t.Error("there is no file")
-		}
-		for s.size() > 0 {
-			n, err := s.take(buf)
-			if err != nil || n == 0 {
-				t.Fatalf("%d bytes, error %v", n, err)
-			}
-			taken.Write(buf[:n])
-		}
-		if !bytes.Equal(put.Bytes(), taken.Bytes()) {
-			t.Fatalf("round %d: %d bytes of %d, or others", round, taken.Len(), put.Len())
-		}
 	}
 }

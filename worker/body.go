@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/scgid/scgid/worker/scgi"
+	"github.com/scgid/scgid/worker/spool"
 )
 
 // A body is a request's body. Once it has come whole the connection is watched
@@ -17,10 +18,10 @@ import (
 // body has come whole. From then on only a goroutine reads from it, and the
 // handler from the spool; see ahead.go.
 type body struct {
-	conn     *Conn
-	req      *scgi.Request // guarded by mu, or by busy for who made it true
-	patience time.Duration
-	gone     func()
+	conn *Conn
+	req  *scgi.Request // guarded by mu, or by busy for the reader that set it
+	gone func()
+	waits
 
 	mu       sync.Mutex // guards what follows; not held while anybody waits
 	changed  sync.Cond  // bytes came, a deadline changed, or a reader ended
@@ -41,12 +42,13 @@ type body struct {
 	sending bool      // a part of the reply is being written
 	waiting int       // readers that wait for bytes
 	failed  error     // why it will receive no more
-	spool   spool
+	spool   spool.Queue
+	lost    error // why bytes behind those in spool are gone
 }
 
 // newBody watches at once when there is no body.
-func newBody(c *Conn, req *scgi.Request, patience time.Duration, gone func()) *body {
-	b := &body{conn: c, req: req, patience: patience, gone: gone}
+func newBody(c *Conn, req *scgi.Request, w waits, gone func()) *body {
+	b := &body{conn: c, req: req, waits: w, gone: gone}
 	b.changed.L, b.wake.L = &b.mu, &b.mu
 	b.watch()
 	return b
@@ -70,10 +72,10 @@ func (b *body) Read(p []byte) (int, error) {
 		switch {
 		case b.closed:
 			return 0, http.ErrBodyReadAfterClose
-		case b.spool.size() > 0:
-			return b.spool.take(p)
-		case b.spool.lost != nil:
-			return 0, b.spool.lost
+		case b.spool.Size() > 0:
+			return b.spool.Take(p)
+		case b.lost != nil:
+			return 0, b.lost
 		case b.failed != nil:
 			return 0, b.failed
 		case b.busy: // also when nothing is left to read
@@ -159,12 +161,12 @@ func (b *body) Close() error {
 
 func (b *body) close() {
 	b.closed = true
-	b.spool.drop()
+	b.spool.Drop()
 	b.changed.Broadcast()
 }
 
 // setDeadline is the handler's. With nothing left to read it would only end
-// the watch, so it does nothing then; who reads ahead does not mind it.
+// the watch, so it does nothing then, nor where a goroutine reads ahead.
 func (b *body) setDeadline(t time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -23,8 +23,8 @@ const (
 	drainBytes = 16 << 20
 )
 
-// A Conn is one passed connection. Whoever got it from Accept ends it, with
-// Done or with Close.
+// A Conn is one passed connection. The caller of Accept ends it, with Done or
+// with Close.
 type Conn struct {
 	net.Conn
 
@@ -58,8 +58,8 @@ func (c *Conn) readRequest(in *bufio.Reader, maxHeader int) (req *scgi.Request, 
 	return c.req, err
 }
 
-// Whole tells Done that the request was read whole, for a caller who did not
-// use ReadRequest. Done then does not look for the rest of it.
+// Whole tells Done that the request was read whole, for a caller that did not
+// use ReadRequest. Done then does not look for the rest of the request.
 func (c *Conn) Whole() { c.whole = true }
 
 // SyscallConn gives access to the descriptor, which is non-blocking.
@@ -81,8 +81,8 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 // that make it last up to two seconds; closing over unread bytes would reset
 // the reply.
 //
-// The error is about the message to the master. When the master is gone there
-// is nothing else to do about it than to go on until Accept returns io.EOF.
+// The error is that of the message to the master. When the master is gone there
+// is nothing else to do than to continue until Accept returns io.EOF.
 func (c *Conn) Done(code int, bytes int64) error {
 	if c.done.Swap(true) {
 		return nil
@@ -112,14 +112,14 @@ func (c *Conn) rest() int64 {
 		return drainBytes
 	}
 	unread := c.req.Unread() - int64(c.in.Buffered())
-	if unread < 0 || unread == 0 && c.req.ContentLength > 0 && c.knocks() {
+	if unread < 0 || unread == 0 && c.req.ContentLength > 0 && c.hasPending() {
 		return drainBytes
 	}
 	return min(unread, drainBytes)
 }
 
-// knocks tells whether there is anything to be received.
-func (c *Conn) knocks() bool {
+// hasPending tells whether there is anything to be received.
+func (c *Conn) hasPending() bool {
 	n := 0
 	if raw, err := c.SyscallConn(); err == nil {
 		raw.Control(func(fd uintptr) {
@@ -129,7 +129,7 @@ func (c *Conn) knocks() bool {
 	return n > 0
 }
 
-// shutdown is shutdown(2). That the client was faster (ENOTCONN) is no error
+// shutdown is shutdown(2). That the client was faster (ENOTCONN) is not an error
 // that anyone could act upon.
 func (c *Conn) shutdown(how int) {
 	if raw, err := c.SyscallConn(); err == nil {

@@ -11,14 +11,24 @@ type Option func(*options)
 type options struct {
 	slots     int
 	maxHeader int
-	patience  time.Duration
 	log       *log.Logger
+	waits
+}
+
+// waits bound the waits for a request's body.
+type waits struct {
+	patience   time.Duration // of one read
+	gatherGap  time.Duration // how long a body may pause before a reply begins without the rest
+	gatherTime time.Duration // how long a reply waits for its body in all
 }
 
 // newOptions starts from the defaults. The header bound is well above the
 // master's, which is the one that an administrator sets.
 func newOptions(opts []Option) options {
-	o := options{slots: 1, maxHeader: 1 << 20, patience: time.Minute, log: log.Default()}
+	o := options{
+		slots: 1, maxHeader: 1 << 20, log: log.Default(),
+		waits: waits{patience: time.Minute, gatherGap: 200 * time.Millisecond, gatherTime: drainTime},
+	}
 	for _, opt := range opts {
 		opt(&o)
 	}

@@ -19,11 +19,11 @@ var errOver = errors.New("the reply is finished")
 
 // A reply is an http.ResponseWriter that writes a CGI reply (RFC 3875,
 // section 6). The mutex is for handlers that leave a goroutine behind: such a
-// one must not write into the next request's reply.
+// goroutine must not write into the next request's reply.
 type reply struct {
 	conn   *Conn
 	body   *body
-	client *leaving
+	client *clientWatch
 	log    *log.Logger
 	method string
 	header http.Header
@@ -41,7 +41,7 @@ type reply struct {
 	over    bool
 }
 
-func newReply(c *Conn, r *http.Request, b *body, client *leaving, l *log.Logger) *reply {
+func newReply(c *Conn, r *http.Request, b *body, client *clientWatch, l *log.Logger) *reply {
 	return &reply{conn: c, body: b, client: client, log: l, method: r.Method, header: make(http.Header), length: -1}
 }
 

@@ -36,7 +36,7 @@ import (
 //
 // A panic of h is logged and gives 500 if nothing was sent. The ResponseWriter
 // also is an http.Flusher and an io.ReaderFrom that uses sendfile(2), and has
-// the deadlines of http.ResponseController; it is no http.Hijacker.
+// the deadlines of http.ResponseController; it is not an http.Hijacker.
 func Serve(ctx context.Context, h http.Handler, opts ...Option) error {
 	o := newOptions(opts)
 	w, err := Open()
@@ -64,7 +64,7 @@ type server struct {
 }
 
 // run has one goroutine for each slot, so that no more connections are held
-// than were asked for. When one cannot go on all leave.
+// than were asked for. When one fails, all leave.
 func (s *server) run() error {
 	ends := make(chan error)
 	for range s.slots {
@@ -127,8 +127,8 @@ func (s *server) serve(c *Conn) {
 // panics or ends its goroutine.
 func (s *server) answer(c *Conn, req *scgi.Request, r *http.Request) {
 	ctx, cancel := context.WithCancel(context.WithValue(s.ctx, varsKey{}, req.Header))
-	client := &leaving{cancel: cancel}
-	body := newBody(c, req, s.patience, client.leave)
+	client := &clientWatch{cancel: cancel}
+	body := newBody(c, req, s.waits, client.leave)
 	r = r.WithContext(ctx)
 	r.Body = body
 	if req.ContentLength == 0 {
@@ -164,7 +164,7 @@ func (s *server) handle(w *reply, r *http.Request) {
 	returned = true
 }
 
-// refuse answers a request that is none.
+// refuse answers what is not a valid request.
 func refuse(c *Conn, err error) {
 	code, reason := http.StatusBadRequest, err.Error()
 	var bad *scgi.SyntaxError

@@ -24,7 +24,7 @@ const maxHeader = 1 << 20
 const afterEnd = 5
 
 // maxSurplus bounds what a program may write after the end of its reply, in
-// bytes. Beyond it there is nobody who reads, and the program gets SIGPIPE.
+// bytes. Beyond that nobody reads, and the program gets SIGPIPE.
 const maxSurplus = 64 << 10
 
 // An exchange is one request and its reply.
@@ -51,7 +51,7 @@ type exchange struct {
 // answer does all of one exchange but for its end. The error is for the log;
 // the client has its reply by then.
 func (x *exchange) answer() error {
-	x.conn.SetReadDeadline(time.Now().Add(silence))
+	x.conn.SetReadDeadline(time.Now().Add(x.server.silence))
 	q, err := x.conn.ReadRequest(maxHeader)
 	if err != nil {
 		return x.badRequest(err)
@@ -63,7 +63,7 @@ func (x *exchange) answer() error {
 	if x.script, err = x.server.find(q.Header); err != nil {
 		return x.refused(err)
 	}
-	body := &clientBody{conn: x.conn, body: q.Body}
+	body := &clientBody{conn: x.conn, body: q.Body, silence: x.server.silence}
 	var short []byte
 	if 0 < q.ContentLength && q.ContentLength <= feedAtOnce {
 		if short, err = readShort(body, q.ContentLength); err != nil {
@@ -80,7 +80,7 @@ func (x *exchange) answer() error {
 	case short != nil:
 		x.prog.feedShort(short)
 	case q.ContentLength > 0:
-		long = x.prog.feedLong(body, x.breakOff)
+		long = x.prog.feedLong(body, newBodyQueue(x.server.maxSpool, x.server.unread), x.breakOff)
 	}
 	return x.run(long)
 }
@@ -104,7 +104,7 @@ func (x *exchange) noteFull(long *feeder) {
 	if long == nil {
 		return
 	}
-	if why := long.spool.whyFull(); why != nil {
+	if why := long.kept.whyFull(); why != nil {
 		x.server.log.Printf("request %d: no room to keep its body for the program: %v", x.conn.ID(), why)
 	}
 }

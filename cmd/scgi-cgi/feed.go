@@ -16,24 +16,23 @@ import (
 // started and written to it in one piece: a new pipe holds as much.
 const feedAtOnce = 64 << 10
 
-// silence is how long a client may send nothing: of its header all must be
-// there by then, of its body something. The tests make it shorter.
-var silence = time.Minute
-
-// broken says why a body did not come whole: the web server went away, or it
-// fell silent.
+// broken says why a body did not come whole: the web server went away or fell
+// silent, or the program did not read.
 func broken(err error) *refusal {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return refuse(http.StatusRequestTimeout, "the request's body did not come in time")
+	case err == errUnread:
+		return refuse(http.StatusRequestEntityTooLarge, "the program does not read the request's body: %v", err)
 	}
 	return refuse(http.StatusBadRequest, "the request's body broke off")
 }
 
-// A clientBody is a request's body, each read of which waits for silence at
-// most.
+// A clientBody is a request's body. Each read waits for silence at most.
 type clientBody struct {
-	conn net.Conn
-	body io.Reader
+	conn    net.Conn
+	body    io.Reader
+	silence time.Duration
 
 	mu      sync.Mutex // guards the read deadline
 	stopped bool       // guarded by mu
@@ -43,7 +42,7 @@ type clientBody struct {
 func (c *clientBody) Read(b []byte) (int, error) {
 	c.mu.Lock()
 	if !c.stopped {
-		c.conn.SetReadDeadline(time.Now().Add(silence))
+		c.conn.SetReadDeadline(time.Now().Add(c.silence))
 	}
 	c.mu.Unlock()
 	return c.body.Read(b)
@@ -90,19 +89,19 @@ func (p *program) feedShort(b []byte) {
 // A feeder gives a long body to a program.
 type feeder struct {
 	body     *clientBody
-	spool    *spool
+	kept     *bodyQueue
 	stdin    *os.File
 	received chan struct{} // closed when nothing more is read from the client
 	passed   chan struct{} // closed when nothing more is written to the program
 }
 
-// feedLong starts to give body to p, whose standard input it closes at the
-// end. It calls cut when the body does not come whole; then the input stays
-// open, for the program must not take a part for the whole.
-func (p *program) feedLong(body *clientBody, cut func(error)) *feeder {
+// feedLong starts to give body to p by way of kept, and closes p's standard
+// input at the end. It calls cut when the body does not come whole; then the
+// input stays open, because the program must not take a part for the whole.
+func (p *program) feedLong(body *clientBody, kept *bodyQueue, cut func(error)) *feeder {
 	f := &feeder{
 		body:     body,
-		spool:    newSpool(),
+		kept:     kept,
 		stdin:    p.openFeed(),
 		received: make(chan struct{}),
 		passed:   make(chan struct{}),
@@ -115,22 +114,22 @@ func (p *program) feedLong(body *clientBody, cut func(error)) *feeder {
 // receive takes the body from the client as fast as it comes.
 func (f *feeder) receive(cut func(error)) {
 	defer close(f.received)
-	_, err := io.Copy(f.spool, f.body)
+	_, err := io.Copy(f.kept, f.body)
 	switch {
 	case err == nil:
-		f.spool.end()
+		f.kept.end()
 	case !f.body.isStopped():
 		cut(err)
 	}
 }
 
 // pass gives it to the program as fast as that reads. When the program has
-// closed its end, the client may go on sending to nobody.
+// closed its end, the client may continue to send to nobody.
 func (f *feeder) pass() {
 	defer close(f.passed)
 	// The struct hides the file's ReadFrom, which would try splice(2) in vain.
-	io.Copy(struct{ io.Writer }{f.stdin}, f.spool)
-	if f.spool.drop() {
+	io.Copy(struct{ io.Writer }{f.stdin}, f.kept)
+	if f.kept.drop() {
 		f.stdin.Close()
 	}
 }
@@ -138,7 +137,7 @@ func (f *feeder) pass() {
 // stop ends feeding and waits for it. When the body has not come whole it
 // makes the client's reads fail meanwhile.
 func (f *feeder) stop() {
-	f.spool.drop()
+	f.kept.drop()
 	f.stdin.Close()
 	select {
 	case <-f.received:
@@ -147,7 +146,6 @@ func (f *feeder) stop() {
 		<-f.received
 	}
 	<-f.passed
-	f.spool.close()
 }
 
 // awaitBody waits until the whole body has come, or the program has ended
@@ -161,7 +159,7 @@ func (p *program) awaitBody(long *feeder) {
 	}
 	select {
 	case <-long.received:
-	case <-long.spool.full:
+	case <-long.kept.full:
 	case <-p.exited:
 	}
 }

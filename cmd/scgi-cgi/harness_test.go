@@ -22,20 +22,25 @@ import (
 // patience bounds every wait of a test for something that must come.
 const patience = 30 * time.Second
 
-// beWorker makes the test binary the worker, silently one that waits for
-// clients only that long.
+// beWorker makes the test binary the worker. Silently is how long that waits for
+// clients, and unreadFor for a program that reads nothing.
 const (
-	beWorker = "SCGI_CGI_TEST_IS_WORKER"
-	silently = "SCGI_CGI_TEST_SILENCE"
+	beWorker  = "SCGI_CGI_TEST_IS_WORKER"
+	silently  = "SCGI_CGI_TEST_SILENCE"
+	unreadFor = "SCGI_CGI_TEST_UNREAD"
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(beWorker) != "" {
 		os.Unsetenv(beWorker)
+		o := options{waits: waits{silence: time.Minute, unread: 10 * time.Second}}
 		if d, err := time.ParseDuration(os.Getenv(silently)); err == nil {
-			silence = d
+			o.silence = d
 		}
-		main()
+		if d, err := time.ParseDuration(os.Getenv(unreadFor)); err == nil {
+			o.unread = d
+		}
+		execute(o)
 		os.Exit(0)
 	}
 	os.Exit(m.Run())

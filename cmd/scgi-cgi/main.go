@@ -18,7 +18,9 @@ import (
 	"log"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/scgid/scgid/worker"
 	"github.com/scgid/scgid/worker/link"
@@ -34,17 +36,29 @@ type options struct {
 	passEnv       []string
 	authorization bool
 	absolute      bool
+	maxSpool      size
+	waits
+}
+
+// waits are bounds that only the tests change.
+type waits struct {
+	silence time.Duration // how long a client may send nothing: of its header all must be there by then, of its body something
+	unread  time.Duration // how long a program may read nothing of a body of which --max-spool is kept
 }
 
 func main() {
-	if err := command().Execute(); err != nil {
+	execute(options{waits: waits{silence: time.Minute, unread: 10 * time.Second}})
+}
+
+// execute runs the command line, starting from o.
+func execute(o options) {
+	if err := command(o).Execute(); err != nil {
 		fmt.Fprintf(os.Stderr, "scgi-cgi: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func command() *cobra.Command {
-	var o options
+func command(o options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "scgi-cgi [flags] PROGRAM [ARG...]\n  scgi-cgi [flags] --root DIR",
 		Short: "Run CGI programs as a worker of scgid",
@@ -71,8 +85,42 @@ it by .. or by a symbolic link, is refused; so is an absolute link.`,
 	f.StringArrayVar(&o.passEnv, "pass-env", nil, "pass a variable of the worker's on (`NAME`, repeatable)")
 	f.BoolVar(&o.authorization, "pass-authorization", false, "let programs see HTTP_AUTHORIZATION")
 	f.BoolVar(&o.absolute, "absolute-redirects", false, "make every Location a whole URL, and so a redirect by the client")
+	o.maxSpool = 256 << 20
+	f.Var(&o.maxSpool, "max-spool", "how much of a request's body is kept for a program that does not read, in bytes; K, M and G are understood")
 	return c
 }
+
+// A size is a number of bytes on the command line: 1048576, 1024K or 1M.
+type size int64
+
+func (s *size) String() string {
+	n, unit := int64(*s), ""
+	for _, u := range []string{"K", "M", "G"} {
+		if n == 0 || n%1024 != 0 {
+			break
+		}
+		n, unit = n/1024, u
+	}
+	return strconv.FormatInt(n, 10) + unit
+}
+
+func (s *size) Set(text string) error {
+	shift := 0
+	digits := strings.TrimRight(text, "KMG")
+	if unit := text[len(digits):]; len(unit) == 1 {
+		shift = 10 * (1 + strings.Index("KMG", unit))
+	} else if unit != "" {
+		return errors.New("not a number of bytes from 64K on")
+	}
+	n, err := strconv.ParseUint(digits, 10, 62-shift)
+	if err != nil || n<<shift < 64<<10 {
+		return errors.New("not a number of bytes from 64K on")
+	}
+	*s = size(n << shift)
+	return nil
+}
+
+func (s *size) Type() string { return "SIZE" }
 
 // run is the worker.
 func run(o *options, args []string) error {

@@ -25,6 +25,8 @@ type server struct {
 	null  int // /dev/null, for reading
 	// absolute has every Location sent as a whole URL.
 	absolute bool
+	waits
+	maxSpool int64 // what is kept of a body, in bytes
 	log      *log.Logger
 
 	busy  sync.WaitGroup // connections
@@ -33,7 +35,7 @@ type server struct {
 
 // newServer makes a server of what the command line says.
 func newServer(o *options, args []string, logger *log.Logger) (*server, error) {
-	s := &server{env: newEnvironment(o.pairs(), o.authorization), absolute: o.absolute, log: logger}
+	s := &server{env: newEnvironment(o.pairs(), o.authorization), absolute: o.absolute, waits: o.waits, maxSpool: int64(o.maxSpool), log: logger}
 	var err error
 	if o.root != "" {
 		r, rerr := openRoot(o.root, o.index)

@@ -89,7 +89,7 @@ func TestStoppedBodyIsNotWaitedFor(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
 	defer theirs.Close()
-	c := &clientBody{conn: ours, body: ours}
+	c := &clientBody{conn: ours, body: ours, silence: patience}
 	c.stop()
 	read := make(chan error, 1)
 	go func() {

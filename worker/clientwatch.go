@@ -7,45 +7,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A leaving cancels a request's context when its client has left before it had
-// the reply. Web servers close as soon as they have all that was stated, and
+// A clientWatch cancels a request's context when its client has left before it
+// had the reply. Web servers close as soon as they have all that was stated, and
 // the handler may have work left to do then.
-type leaving struct {
+type clientWatch struct {
 	cancel context.CancelFunc
 
 	mu     sync.Mutex
 	gone   bool // the client has left
-	served bool // it has the whole reply, or is being sent the rest
+	served bool // the client has the whole reply, or is being sent the rest
 }
 
 // leave says that the client has left.
-func (l *leaving) leave() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.gone = true
-	l.judge()
+func (w *clientWatch) leave() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.gone = true
+	w.update()
 }
 
 // serve says whether the client has the whole reply. The write that ends the
 // reply says so before it begins, because the client may be fast, and takes it
 // back when it fails.
-func (l *leaving) serve(whole bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.served = whole
-	l.judge()
+func (w *clientWatch) serve(whole bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.served = whole
+	w.update()
 }
 
-func (l *leaving) judge() {
-	if l.gone && !l.served {
-		l.cancel()
+func (w *clientWatch) update() {
+	if w.gone && !w.served {
+		w.cancel()
 	}
 }
 
-// watch calls gone when the client has left, and ends then or when the read
-// deadline passes or the connection is closed. Nobody else may read meanwhile:
-// it holds the reading side of the connection. The channel is closed at its
-// end.
+// watch calls gone when the client has left. The watch ends then, or when the
+// read deadline passes or the connection is closed, and closes the channel.
+// Nobody else may read meanwhile: the watch holds the reading side of the
+// connection.
 func (c *Conn) watch(gone func()) (ended <-chan struct{}) {
 	end := make(chan struct{})
 	raw, err := c.SyscallConn()
