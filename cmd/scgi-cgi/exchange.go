@@ -23,10 +23,6 @@ const maxHeader = 1 << 20
 // its output before the client, which has the whole reply, is told of the end.
 const afterEnd = 5
 
-// maxSurplus bounds what a program may write after the end of its reply, in
-// bytes. Beyond that nobody reads, and the program gets SIGPIPE.
-const maxSurplus = 64 << 10
-
 // An exchange is one request and its reply.
 type exchange struct {
 	server *server
@@ -127,16 +123,6 @@ func (x *exchange) unwatch() {
 	}
 }
 
-// complete is called right before the last of a reply is written whose end the
-// client can see, by its length or its status: nginx leaves at that very moment,
-// while the program may have more to do.
-func (x *exchange) complete() {
-	if !x.completed {
-		x.completed = true
-		x.unwatch()
-	}
-}
-
 // breakOff is called when a long body does not come whole, before awaitBody
 // returns for that.
 func (x *exchange) breakOff(err error) {
@@ -147,116 +133,6 @@ func (x *exchange) breakOff(err error) {
 func (x *exchange) leave() {
 	x.left.Store(true)
 	x.prog.end()
-}
-
-// relay passes the program's reply on. It returns at the end of it, or with
-// the error that says why there is none, or no whole one.
-func (x *exchange) relay() error {
-	if cut := x.cut.Load(); cut != nil {
-		return cut
-	}
-	b, end, err := readHead(x.prog.stdout)
-	if err != nil {
-		return err
-	}
-	h, err := parseHead(b[:end], x.site)
-	if err != nil {
-		return err
-	}
-	x.code = h.code
-	switch {
-	case neverBody(h.code):
-		x.complete()
-		x.write(h.text)
-	case x.method == http.MethodHead:
-		x.completed = true // but a client that leaves ends the program, which may write for ever
-		if x.write(h.text) == nil {
-			io.Copy(io.Discard, x.prog.stdout)
-		}
-		return nil
-	default:
-		err = x.relayBody(h, b[end:])
-	}
-	if x.completed && err == nil {
-		x.surplus = make(chan struct{})
-		go x.discard()
-	}
-	return err
-}
-
-// relayBody passes on the header and the body, of which begin has been read. No
-// more than the stated length goes to the client.
-func (x *exchange) relayBody(h head, begin []byte) error {
-	rest := int64(-1)
-	if h.length >= 0 {
-		begin = begin[:min(int64(len(begin)), h.length)]
-		if rest = h.length - int64(len(begin)); rest == 0 {
-			x.complete()
-		}
-	}
-	if x.write(append(h.text, begin...)) != nil {
-		return nil
-	}
-	n, err := x.prog.stdout.moveTo(x.raw, rest, x.complete)
-	x.bytes = int64(len(begin)) + n
-	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
-		x.gone()
-		return nil
-	}
-	return err
-}
-
-// discard takes what a program writes after its reply.
-func (x *exchange) discard() {
-	defer close(x.surplus)
-	if _, err := io.CopyN(io.Discard, x.prog.stdout, maxSurplus); err == nil {
-		x.prog.stdout.close()
-	}
-}
-
-// write writes to the client; an error means that it has left.
-func (x *exchange) write(b []byte) error {
-	x.begun = true
-	_, err := x.conn.Write(b)
-	if err != nil {
-		x.gone()
-	}
-	return err
-}
-
-// gone is leave for a client that cannot be written to.
-func (x *exchange) gone() {
-	x.completed = false
-	x.leave()
-}
-
-// errNothing: the program's output ended before a header did.
-var errNothing = errors.New("a reply's header")
-
-// readHead reads a program's header, which ends at end, and what comes with it.
-func readHead(r io.Reader) (b []byte, end int, err error) {
-	b = make([]byte, 0, 4096)
-	for {
-		n, err := r.Read(b[len(b):cap(b)])
-		from := len(b)
-		b = b[:from+n]
-		if end := headEnd(b, from); end >= 0 && end <= maxHead {
-			return b, end, nil
-		}
-		switch {
-		case len(b) >= maxHead:
-			return nil, 0, errLongHead
-		case err == io.EOF && len(b) > 0:
-			return nil, 0, errors.New("the header of its reply has no end")
-		case err == io.EOF:
-			return nil, 0, errNothing
-		case err != nil:
-			return nil, 0, err
-		}
-		if len(b) == cap(b) {
-			b = append(make([]byte, 0, 4*cap(b)), b...)
-		}
-	}
 }
 
 // finish ends the exchange: the reply, the body, the program. err says what
@@ -350,15 +226,6 @@ func (x *exchange) refused(err error) error {
 	}
 	x.reply(r.code)
 	return r
-}
-
-// reply gives the client a reply of the worker's own, if it has none yet.
-func (x *exchange) reply(code int) {
-	if x.begun {
-		return
-	}
-	x.begun, x.code = true, code
-	x.conn.Write(plain(code, x.method)) // a client that left is no news here
 }
 
 // startRefusal sorts the error of a start. A program that was there a moment

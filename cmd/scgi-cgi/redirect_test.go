@@ -44,7 +44,7 @@ func TestEveryLocationBecomesAWholeURL(t *testing.T) {
 		"Location: x\nStatus: 302\n\n":     "Status: 302 Found\r\nLocation: x\r\n\r\n", // the client knows beneath what
 		"X: /x\n\n":                        "Status: 200 OK\r\nX: /x\r\n\r\n",
 	} {
-		if h, err := parseHead([]byte(in), site); err != nil || string(h.text) != want {
+		if h, err := headOf(in, site); err != nil || string(h.text) != want {
 			t.Errorf("%q: got %q, %v", in, h.text, err)
 		}
 	}

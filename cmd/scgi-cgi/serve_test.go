@@ -178,10 +178,20 @@ var replyTests = []struct {
 	{"HEAD", `printf 'Content-Length: 2\n\nhi'`, "HEAD", 200, "", ""},
 	{"204 with a body", `printf 'Status: 204 No Content\n\nhi'`, "GET", 204, "", ""},
 	{"exit 3 after the reply", `printf 'Content-Type: text/plain\n\nhi'; exit 3`, "GET", 200, "hi", "exited with status 3 after it had replied"},
-	{"no header", `echo hello`, "GET", 500, "", `has no end`},
-	{"no colon", `printf 'hello\n\nhi'`, "GET", 500, "", `"hello" is no header field`},
+	{"no header", `echo hello`, "GET", 500, "", `has no end; the output begins "hello\n"`},
+	{"no colon", `printf 'hello\n\nhi'`, "GET", 500, "", `"hello" is not a header field; the output begins "hello\n\nhi"`},
 	{"empty header", `printf '\nhi'`, "GET", 500, "", "its reply has no header"},
-	{"endless header", `while :; do echo "X-Line: yes"; done`, "GET", 500, "", "longer than 64 KiB"},
+	{"endless header", `while :; do echo "X-Line: yes"; done`, "GET", 500, "", "more than 65536 bytes"},
+	{"a comment before the header, as Python's cgitb writes", `printf '<!--: spam\nContent-Type: text/html\n\nhi'`, "GET", 200, "hi", `"<!--: spam" is not a header field`},
+	{"two Status fields", `printf 'Status: 200 OK\nStatus: 404 Not Found\n\nhi'`, "GET", 404, "hi", "is a second Status field"},
+	{"chunked", `printf 'Transfer-Encoding: chunked\n\n2\r\nhi\r\n3;x=y\r\n yo\r\n0\r\nX: y\r\n\r\n'`, "GET", 200, "hi yo", ""},
+	{"chunked, HEAD", `printf 'Transfer-Encoding: chunked\n\n2\r\nhi\r\n0\r\n\r\n'`, "HEAD", 200, "", ""},
+	{"chunked, and nothing", `printf 'Transfer-Encoding: chunked\n\n0\r\n\r\n'`, "GET", 200, "", ""},
+	{"not chunked as it says", `printf 'Transfer-Encoding: chunked\n\nhello'`, "GET", 500, "", "its body is not chunked as its Transfer-Encoding says"},
+	{"chunked, and ends in the middle", `printf 'Transfer-Encoding: chunked\n\n5\r\nhello\r\n'`, "GET", 200, "hello", "its body is not chunked as its Transfer-Encoding says: unexpected EOF"},
+	{"another coding", `printf 'Transfer-Encoding: gzip, chunked\n\nhello'`, "GET", 500, "", `Transfer-Encoding: "gzip, chunked" cannot be decoded`},
+	{"shorter than stated", `printf 'Content-Length: 9\n\nhi'`, "GET", 200, "hi", "it stated a Content-Length of 9 and wrote 2 bytes"},
+	{"two lengths", `printf 'Content-Length: 1\nContent-Length: 9\n\nhi'`, "GET", 200, "hi", "two values of Content-Length"},
 	{"no output", `exit 0`, "GET", 500, "", "exited with status 0 without a reply"},
 	{"exit 3", `exit 3`, "GET", 500, "", "exited with status 3 without a reply"},
 	{"signal", `kill -9 $$`, "GET", 500, "", "was killed by signal 9 (killed) without a reply"},
@@ -194,6 +204,9 @@ func TestRepliesOfAllKinds(t *testing.T) {
 	for i, test := range replyTests {
 		path := install(t, root, fmt.Sprint(i), "#!/bin/sh\n"+test.text+"\n")
 		r := m.ask("", "SCRIPT_FILENAME="+path, "REQUEST_METHOD="+test.method)
+		if _, coded := r.field("Transfer-Encoding"); coded {
+			t.Errorf("%s: the reply has a Transfer-Encoding", test.name)
+		}
 		if want := test.body; r.code != test.code || test.code < 500 && r.body != want {
 			t.Errorf("%s: got %d %q, want %d %q", test.name, r.code, r.body, test.code, want)
 		}

@@ -2,6 +2,7 @@ package scgi
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -128,5 +129,43 @@ func TestReadResponseGivesTheHeadAtOnce(t *testing.T) {
 	go func() { w.Write([]byte("later")); w.Close() }()
 	if b, err := io.ReadAll(p.Body); string(b) != "later" || err != nil {
 		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// However the bytes come, a header ends where its empty line ends.
+func TestReplyHeadLeavesTheBodyUnread(t *testing.T) {
+	big := "X-Big: " + strings.Repeat("x", 60000) + "\r\n\r\n"
+	for _, in := range []string{"A: b\n\n", "A: b\r\n\r\n", "A: b\n\r\n", big} {
+		for _, r := range []io.Reader{strings.NewReader(in + "rest"), iotest.OneByteReader(strings.NewReader(in + "rest"))} {
+			b := bufio.NewReader(r)
+			h, err := ReadReplyHead(b, 0)
+			if err != nil || len(h.Fields) != 1 || h.Odd != nil {
+				t.Errorf("%.20q: %v", in, err)
+			}
+			if rest, err := io.ReadAll(b); string(rest) != "rest" || err != nil {
+				t.Errorf("%.20q: the rest is %q, %v", in, rest, err)
+			}
+		}
+	}
+}
+
+func TestARefusedReplyHeadShowsHowTheOutputBegins(t *testing.T) {
+	for in, want := range map[string]string{
+		"<html>\n\nhi": `"<html>" is not a header field; the output begins "<html>\n\nhi"`,
+		"oops":         `the header of its reply has no end; the output begins "oops"`,
+		"\x1b[2J\n\n":  `"\x1b[2J" is not a header field; the output begins "\x1b[2J\n\n"`,
+		"\n":           `its reply has no header; the output begins "\n"`,
+	} {
+		_, err := ReadReplyHead(bufio.NewReader(strings.NewReader(in)), 0)
+		if err == nil || err.Error() != want {
+			t.Errorf("%q: got %v, want %s", in, err, want)
+		}
+	}
+	_, err := ReadReplyHead(bufio.NewReader(strings.NewReader(strings.Repeat("x", 70000))), 0)
+	if bad := new(HeadError); !errors.As(err, &bad) || len(bad.Begin) != maxBegin {
+		t.Errorf("got %.100v", err)
+	}
+	if _, err := ReadReplyHead(bufio.NewReader(strings.NewReader("")), 0); err != io.EOF {
+		t.Errorf("nothing: %v", err)
 	}
 }

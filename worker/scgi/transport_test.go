@@ -331,7 +331,7 @@ func TestRoundTripErrorsCloseEverything(t *testing.T) {
 		"closed": {serve(t, func(q *Request, conn net.Conn) { io.ReadAll(q.Body) }),
 			func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }},
 		"no CGI": {serve(t, func(q *Request, conn net.Conn) { io.ReadAll(q.Body); reply(conn, "nonsense\n") }),
-			func(err error) bool { return strings.Contains(err.Error(), "no colon") }},
+			func(err error) bool { return strings.Contains(err.Error(), "has no end; the output begins") }},
 	} {
 		body := notice(strings.NewReader("body"))
 		r := request(t, "POST", body)
