@@ -67,7 +67,7 @@ func (x *exchange) answer() error {
 		}
 	}
 	env := x.server.env.forRequest(q, x.script)
-	x.prog, err = start(x.script, env, q.ContentLength > 0, x.server.null, x.server.watch)
+	x.prog, err = x.server.start(x.script, env, q.ContentLength > 0, x.conn.ID())
 	if err != nil {
 		return x.refused(startRefusal(err, x.script.path))
 	}
@@ -156,6 +156,7 @@ func (x *exchange) finish(long *feeder, err error) error {
 		long.stop()
 	}
 	x.prog.closeFeed()
+	x.server.lingering.finish(x.prog.stderr)
 	status, ended := x.prog.reap(&x.server.later)
 	return x.verdict(status, ended, err)
 }

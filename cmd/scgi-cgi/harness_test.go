@@ -66,7 +66,13 @@ type testMaster struct {
 // startWorker starts scgi-cgi with args and waits for READY.
 func startWorker(t *testing.T, args ...string) *testMaster {
 	t.Helper()
-	m := launch(t, args...)
+	return launch(t, args...).awaitReady()
+}
+
+// awaitReady waits for READY.
+func (m *testMaster) awaitReady() *testMaster {
+	t := m.t
+	t.Helper()
 	select {
 	case msg := <-m.said:
 		if !msg.Ready {
@@ -80,6 +86,12 @@ func startWorker(t *testing.T, args ...string) *testMaster {
 
 func launch(t *testing.T, args ...string) *testMaster {
 	t.Helper()
+	return launchWith(t, nil, args...)
+}
+
+// launchWith starts a worker whose standard error is the file, if that is not nil.
+func launchWith(t *testing.T, stderr *os.File, args ...string) *testMaster {
+	t.Helper()
 	ours, theirs, err := link.Pair()
 	must(t, err)
 	m := &testMaster{
@@ -92,6 +104,9 @@ func launch(t *testing.T, args ...string) *testMaster {
 		"GORACE=atexit_sleep_ms=0") // else each race-checked worker lingers for a second
 	m.cmd.ExtraFiles = []*os.File{file}
 	m.cmd.Stderr = m.stderr
+	if stderr != nil {
+		m.cmd.Stderr = stderr
+	}
 	// A program may keep stderr open for longer than its worker lives.
 	m.cmd.WaitDelay = time.Second
 	must(t, m.cmd.Start())

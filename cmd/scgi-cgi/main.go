@@ -5,7 +5,7 @@
 //
 // Each program gets an environment that is made of the request and scrubbed,
 // the request's body as standard input, and a process group that is ended when
-// the client leaves. Its standard error is the worker's.
+// the client leaves. Its standard error goes to the worker's, a line at a time.
 //
 // It is started by scgid, as the command of scgid run or of ExecStart=. It sets
 // no time limits, does not choose how many workers there are, and speaks no
@@ -135,7 +135,9 @@ func run(o *options, args []string) error {
 	if err := o.check(args); err != nil {
 		return w.Fail(err)
 	}
-	s, err := newServer(o, args, log.New(os.Stderr, "scgi-cgi: ", 0))
+	lines := newLogQueue(os.Stderr)
+	defer lines.close()
+	s, err := newServer(o, args, log.New(lines, "scgi-cgi: ", 0))
 	if err != nil {
 		return w.Fail(err)
 	}

@@ -23,6 +23,7 @@ type program struct {
 	feed   int      // writing end of its standard input, -1 without a body or when stdin has it
 	stdin  *os.File // the same as a file, nil until openFeed
 	stdout *output
+	stderr *errOutput
 	exited chan struct{} // closed when it has exited; it is a zombie until reap
 
 	mu     sync.Mutex
@@ -30,21 +31,21 @@ type program struct {
 	swept  chan struct{} // guarded by mu; not nil once end was called, closed after SIGKILL
 }
 
-// start runs s with its standard input a pipe when there is a body, else null,
-// which it borrows. The error is of execve(2) or of what was needed before.
+// start runs sc for a request, with its standard input a pipe when there is a
+// body, else /dev/null. The error is of execve(2) or of what was needed before.
 //
-// It uses syscall.ForkExec and not os/exec: that one's goroutines, contexts and
+// It uses syscall.ForkExec and not os/exec, whose goroutines, contexts and
 // looking up of names cost more than a small program itself.
-func start(s script, env []string, body bool, null int, watch *watcher) (*program, error) {
-	ends, err := openPipes(body, null)
+func (s *server) start(sc script, env []string, body bool, request uint64) (*program, error) {
+	ends, err := openPipes(body, s.null)
 	if err != nil {
 		return nil, err
 	}
 	pidfd := -1
-	pid, err := syscall.ForkExec(s.path, s.args, &syscall.ProcAttr{
-		Dir:   s.dir,
+	pid, err := syscall.ForkExec(sc.path, sc.args, &syscall.ProcAttr{
+		Dir:   sc.dir,
 		Env:   env,
-		Files: []uintptr{uintptr(ends.stdin), uintptr(ends.stdout), 2},
+		Files: []uintptr{uintptr(ends.stdin), uintptr(ends.stdout), uintptr(ends.stderr)},
 		// Pdeathsig: the master's SIGKILL is for the worker's group, and the
 		// program is not in that. prctl(2): it comes when the thread that forked
 		// ends; as no goroutine here locks its thread, that is the process's end.
@@ -56,52 +57,75 @@ func start(s script, env []string, body bool, null int, watch *watcher) (*progra
 		return nil, err
 	}
 	p := &program{
-		pid: pid, pidfd: pidfd, watch: watch, feed: ends.feed,
+		pid: pid, pidfd: pidfd, watch: s.watch, feed: ends.feed,
 		exited: make(chan struct{}), stdout: newOutput(ends.output),
 	}
-	if err := p.watchExit(); err != nil {
-		unix.Kill(-pid, unix.SIGKILL)
-		p.wait()
-		p.stdout.close()
-		p.closeFeed()
+	p.stderr, err = newErrOutput(ends.errors, request, s.log, s.watch)
+	if err == nil {
+		err = p.watchExit()
+	}
+	if err != nil {
+		p.abort()
 		return nil, err
 	}
 	return p, nil
 }
 
+// abort undoes a start that failed after the fork.
+func (p *program) abort() {
+	unix.Kill(-p.pid, unix.SIGKILL)
+	p.wait()
+	p.stdout.close()
+	if p.stderr != nil {
+		p.stderr.end()
+	}
+	p.closeFeed()
+}
+
 // pipes are the descriptors between the worker and one program.
 type pipes struct {
-	stdin, stdout int // the program's; blocking, as programs expect
-	feed, output  int // the worker's other ends; feed is -1 without a body
-	null          int
+	stdin, stdout, stderr int // the program's; blocking, as programs expect
+	feed, output, errors  int // the worker's other ends; feed is -1 without a body
+	null                  int // stdin without a body; not ours
 }
 
 func openPipes(body bool, null int) (p pipes, err error) {
-	p = pipes{stdin: null, feed: -1, null: null}
+	p = pipes{stdin: null, stdout: -1, stderr: -1, feed: -1, output: -1, errors: -1, null: null}
 	if body {
-		if p.stdin, p.feed, err = pipe(); err != nil {
-			return p, err
-		}
+		p.stdin, p.feed, err = pipe()
+	}
+	if err == nil {
+		p.output, p.stdout, err = pipe()
+	}
+	if err == nil {
+		p.errors, p.stderr, err = pipe()
+	}
+	if err != nil {
+		p.closeTheirs()
+		p.closeOurs()
+		return p, err
+	}
+	if body {
 		unix.SetNonblock(p.feed, true) // fcntl(2) gives no error for that
 	}
-	if p.output, p.stdout, err = pipe(); err != nil && body {
-		unix.Close(p.stdin)
-		unix.Close(p.feed)
-	}
-	return p, err
+	return p, nil
 }
 
 func (p *pipes) closeTheirs() {
-	unix.Close(p.stdout)
 	if p.stdin != p.null {
-		unix.Close(p.stdin)
+		closeAll(p.stdin)
 	}
+	closeAll(p.stdout, p.stderr)
 }
 
-func (p *pipes) closeOurs() {
-	unix.Close(p.output)
-	if p.feed >= 0 {
-		unix.Close(p.feed)
+func (p *pipes) closeOurs() { closeAll(p.feed, p.output, p.errors) }
+
+// closeAll closes descriptors; -1 is none.
+func closeAll(fds ...int) {
+	for _, fd := range fds {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
 	}
 }
 

@@ -29,8 +29,9 @@ type server struct {
 	maxSpool int64 // what is kept of a body, in bytes
 	log      *log.Logger
 
-	busy  sync.WaitGroup // connections
-	later sync.WaitGroup // programs that were ended and are not reaped yet
+	busy      sync.WaitGroup // connections
+	lingering lingering
+	later     sync.WaitGroup // programs that were ended and are not reaped yet
 }
 
 // newServer makes a server of what the command line says.

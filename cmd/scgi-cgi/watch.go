@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A watcher tells when something becomes of a descriptor that nobody reads: a
-// client that leaves, a program that exits. One goroutine waits for all of
-// them; it has an epoll set of its own because net.Conn and os.File can wait
-// only for what they read or write.
+// A watcher tells of events on descriptors that no goroutine waits for: a client
+// that leaves, a program that exits or writes to its standard error. One
+// goroutine waits for all of them; it has an epoll set of its own because
+// net.Conn and os.File can wait only for what they read or write.
 type watcher struct {
 	set  int // the epoll descriptor
 	file *os.File
@@ -38,7 +38,7 @@ func newWatcher() (*watcher, error) {
 		return nil, err
 	}
 	w := &watcher{set: set, file: file, raw: raw, calls: make(map[uint64]func())}
-	go raw.Read(w.look)
+	go raw.Read(w.dispatch)
 	return w, nil
 }
 
@@ -49,13 +49,22 @@ func (w *watcher) close() { w.file.Close() }
 // shows on fd. It borrows fd until remove. The call must not wait: it holds up
 // those for the others.
 func (w *watcher) add(fd int, events uint32, call func()) (token uint64, err error) {
+	return w.register(unix.EPOLL_CTL_ADD, fd, events, call)
+}
+
+// again is add for a fd of which the call was made.
+func (w *watcher) again(fd int, events uint32, call func()) (token uint64, err error) {
+	return w.register(unix.EPOLL_CTL_MOD, fd, events, call)
+}
+
+func (w *watcher) register(how, fd int, events uint32, call func()) (token uint64, err error) {
 	w.mu.Lock()
 	w.next++
 	token = w.next
 	w.calls[token] = call
 	w.mu.Unlock()
 	ev := unix.EpollEvent{Events: events | unix.EPOLLONESHOT, Fd: int32(token), Pad: int32(token >> 32)}
-	if err := unix.EpollCtl(w.set, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+	if err := unix.EpollCtl(w.set, how, fd, &ev); err != nil {
 		w.take(token)
 		return 0, os.NewSyscallError("epoll_ctl", err)
 	}
@@ -65,8 +74,8 @@ func (w *watcher) add(fd int, events uint32, call func()) (token uint64, err err
 // remove gives fd back. It returns false when the call was made or has begun,
 // and then it may still be running.
 //
-// It must be said although fd is closed afterwards: the master holds a
-// duplicate of each connection, and so it would stay in the set.
+// remove is called although fd is closed afterwards: the master holds a
+// duplicate of each connection, and so the connection would stay in the set.
 func (w *watcher) remove(fd int, token uint64) bool {
 	unix.EpollCtl(w.set, unix.EPOLL_CTL_DEL, fd, nil)
 	return w.take(token) != nil
@@ -81,9 +90,9 @@ func (w *watcher) take(token uint64) func() {
 	return call
 }
 
-// look makes the calls that are due. The runtime's poller reports edges, so it
-// looks until there is nothing more.
-func (w *watcher) look(set uintptr) (done bool) {
+// dispatch makes the calls that are due. The runtime's poller reports edges, so
+// it continues until there is nothing more.
+func (w *watcher) dispatch(set uintptr) (done bool) {
 	var events [32]unix.EpollEvent
 	for {
 		n, err := unix.EpollWait(int(set), events[:], 0)
