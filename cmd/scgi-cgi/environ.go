@@ -1,8 +1,11 @@
 package main
 
 import (
+	"log"
+	"os"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/scgid/scgid/worker/scgi"
 )
@@ -11,18 +14,27 @@ import (
 const defaultPath = "/usr/local/bin:/usr/bin:/bin"
 
 // An environment makes what a program gets as its own: the request's variables
-// as far as they are harmless, the operator's, and what RFC 3875 demands.
-// Nothing of the worker's environment gets in unless the operator names it.
+// that are on a list (see variables.go), the operator's, and what RFC 3875
+// demands. Of the worker's environment the time zone and the locale get in, and
+// what the operator names.
 type environment struct {
 	fixed         []string        // NAME=VALUE of --env and --pass-env, and PATH
 	names         map[string]bool // those set in fixed: no request overrides them
 	authorization bool            // pass HTTP_AUTHORIZATION
+	asked         []string        // of --pass-request-var: names, or beginnings that end in "*"
+	dropped       *dropped
 }
 
-// newEnvironment takes NAME=VALUE pairs; of several with one name the last wins.
-func newEnvironment(pairs []string, authorization bool) *environment {
-	e := &environment{names: make(map[string]bool), authorization: authorization}
-	for i := len(pairs) - 1; i >= 0; i-- {
+// newEnvironment makes the environment that the options ask for.
+func newEnvironment(o *options, l *log.Logger) *environment {
+	e := &environment{
+		names:         make(map[string]bool),
+		authorization: o.authorization,
+		asked:         o.passRequestVar,
+		dropped:       &dropped{log: l, told: make(map[string]bool)},
+	}
+	pairs := o.pairs()
+	for i := len(pairs) - 1; i >= 0; i-- { // of several with one name the last wins
 		name, _, _ := strings.Cut(pairs[i], "=")
 		if !e.names[name] {
 			e.names[name] = true
@@ -35,11 +47,34 @@ func newEnvironment(pairs []string, authorization bool) *environment {
 	return e
 }
 
+// pairs returns what the programs get from the worker's environment and --env.
+// A variable that the worker does not have is not passed.
+func (o *options) pairs() []string {
+	var pairs []string
+	for _, pair := range os.Environ() {
+		if name, _, _ := strings.Cut(pair, "="); isLocal(name) {
+			pairs = append(pairs, pair)
+		}
+	}
+	for _, name := range o.passEnv {
+		if value, ok := os.LookupEnv(name); ok {
+			pairs = append(pairs, name+"="+value)
+		}
+	}
+	return append(pairs, o.env...)
+}
+
+// isLocal tells whether a variable is the time zone or of the locale, which are
+// the service's for all that runs in it.
+func isLocal(name string) bool {
+	return name == "TZ" || name == "LANG" || name == "LANGUAGE" || strings.HasPrefix(name, "LC_")
+}
+
 // forRequest returns the environment of one program.
 func (e *environment) forRequest(q *scgi.Request, s script) []string {
-	vars := make([]string, 0, len(q.Header)+len(e.fixed)+8)
+	vars := make([]string, 0, len(q.Header)+len(e.fixed)+12)
 	vars = append(vars, e.fixed...)
-	seen := make(map[string]bool, len(q.Header)+8)
+	seen := make(map[string]bool, len(q.Header)+12)
 	set := func(name, value string) {
 		if !seen[name] && !e.names[name] {
 			seen[name] = true
@@ -60,22 +95,105 @@ func (e *environment) forRequest(q *scgi.Request, s script) []string {
 			continue
 		}
 		value := q.Header.Get(v.Name) // joins those that came twice
-		if v.Name == "CONTENT_TYPE" && value == "" || strings.HasPrefix(value, "() {") {
+		if value == "" && neverEmpty[v.Name] || strings.HasPrefix(value, "() {") {
 			continue
 		}
 		set(v.Name, value)
 	}
-	set("QUERY_STRING", "") // RFC 3875, 4.1.7: must be set
-	set("SERVER_SOFTWARE", "scgid")
+	if !seen["SCRIPT_NAME"] {
+		set("SCRIPT_NAME", scriptName(q.Header, s.vars))
+	}
+	require(q.Header, set)
 	return vars
 }
 
-// passes tells whether a request may set the variable.
+// passes tells whether a request may set the variable, and has it counted if
+// not.
 func (e *environment) passes(name string) bool {
-	if name == "HTTP_AUTHORIZATION" {
-		return e.authorization
+	switch why := e.classify(name); why {
+	case passed:
+		return true
+	case unknown:
+		e.dropped.add(name)
 	}
-	return isName(name) && !refusedNames[name] && !hasPrefix(name, refusedPrefixes)
+	return false
+}
+
+// What becomes of a variable of a request.
+type fate int
+
+const (
+	passed   fate = iota
+	withheld      // on purpose: web servers and clients send it all the time
+	unknown       // nobody has said that programs need it
+)
+
+func (e *environment) classify(name string) fate {
+	base := name
+	for strings.HasPrefix(base, "REDIRECT_") { // Apache's, one for each redirect within
+		base = base[len("REDIRECT_"):]
+	}
+	switch {
+	case base == "HTTP_AUTHORIZATION" && e.authorization:
+		return passed
+	case withheldNames[base] || strings.HasPrefix(base, "SCGID_"):
+		return withheld
+	case !isName(name):
+		return unknown
+	case e.isAsked(name) || knownNames[name] || hasPrefix(name, knownPrefixes):
+		return passed
+	case isUpper(name) && (base != name || strings.HasPrefix(name, "HTTP_")):
+		return passed
+	}
+	return unknown
+}
+
+// isAsked tells whether --pass-request-var names the variable.
+func (e *environment) isAsked(name string) bool {
+	for _, s := range e.asked {
+		begin, some := strings.CutSuffix(s, "*")
+		if s == name || some && strings.HasPrefix(name, begin) {
+			return true
+		}
+	}
+	return false
+}
+
+// maxTold bounds the names that dropped remembers.
+const maxTold = 64
+
+// dropped counts the variables of requests that did not reach a program, and
+// logs each name once.
+type dropped struct {
+	log *log.Logger
+
+	mu    sync.Mutex
+	count int64           // guarded by mu
+	told  map[string]bool // guarded by mu
+}
+
+func (d *dropped) add(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.count++
+	if d.told[name] || len(d.told) >= maxTold {
+		return
+	}
+	d.told[name] = true
+	if isName(name) {
+		d.log.Printf("the request's variable %s does not reach programs; if they need it: --pass-request-var %s", show(name), show(name))
+		return
+	}
+	d.log.Printf("%s is not the name of a variable, leaving it out", show(name))
+}
+
+// sum logs the count at the worker's end.
+func (d *dropped) sum() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.count > 0 {
+		d.log.Printf("%d variables of requests did not reach programs", d.count)
+	}
 }
 
 // isName holds the rule of POSIX for names of variables. Shells and others do
@@ -90,6 +208,10 @@ func isName(s string) bool {
 	return s != ""
 }
 
+// isUpper tells whether s has no lower case, as the names that web servers make
+// of header fields: HTTP_proxy is Python's proxy setting.
+func isUpper(s string) bool { return strings.ToUpper(s) == s }
+
 func hasPrefix(s string, prefixes []string) bool {
 	for _, p := range prefixes {
 		if strings.HasPrefix(s, p) {
@@ -97,46 +219,4 @@ func hasPrefix(s string, prefixes []string) bool {
 		}
 	}
 	return false
-}
-
-// refusedNames are the variables that no request may set: some make a program
-// run or trust what the client sent, others are the server's to set. A web
-// server sends several of them on by itself, Apache for one its own PATH and
-// LD_LIBRARY_PATH.
-var refusedNames = set(
-	// httpoxy: many HTTP libraries take it for their proxy setting.
-	"HTTP_PROXY",
-	// What is about the connection or about the body's framing is the server's;
-	// RFC 3875, 4.1.18. Some web servers send these beside CONTENT_LENGTH.
-	"HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE", "HTTP_TRANSFER_ENCODING",
-	"HTTP_CONNECTION", "HTTP_KEEP_ALIVE", "HTTP_TE", "HTTP_TRAILER", "HTTP_PROXY_AUTHORIZATION",
-	"CONTENT_LENGTH", "GATEWAY_INTERFACE", "SCGI",
-	// The shell.
-	"PATH", "IFS", "ENV", "CDPATH", "SHELL", "SHELLOPTS", "PS4", "PROMPT_COMMAND", "GLOBIGNORE",
-	"FPATH", "ZDOTDIR", "EDITOR", "VISUAL", "PAGER", "BROWSER",
-	// The C library.
-	"GCONV_PATH", "GETCONF_DIR", "GLIBC_TUNABLES", "HOSTALIASES", "LOCALDOMAIN", "LOCPATH",
-	"NLSPATH", "RESOLV_HOST_CONF", "RES_OPTIONS", "TMPDIR", "TZDIR", "HOME",
-	// Languages with a variable that names code to load or options to run with.
-	"CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "PHPRC", "PHP_INI_SCAN_DIR",
-	"TCLLIBPATH", "ERL_LIBS", "ERL_FLAGS", "R_PROFILE", "R_ENVIRON", "GODEBUG", "AWKPATH", "AWKLIBPATH",
-	"OPENSSL_CONF", "OPENSSL_ENGINES", "OPENSSL_MODULES", "SSLKEYLOGFILE",
-	// Git runs what these name.
-	"GIT_EXEC_PATH", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_PROXY_COMMAND", "GIT_EXTERNAL_DIFF", "GIT_EDITOR",
-	"GIT_PAGER", "GIT_ASKPASS", "SSH_ASKPASS", "GIT_TEMPLATE_DIR",
-	// The service manager's.
-	"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "INVOCATION_ID", "JOURNAL_STREAM",
-)
-
-var refusedPrefixes = []string{
-	"LD_", "MALLOC_", "BASH", "PYTHON", "PERL", "RUBY", "GEM_", "BUNDLE_", "NODE_", "NPM_", "LUA_", "GUILE_",
-	"GIT_CONFIG", "GIT_TRACE", "DOTNET_", "COMPlus_", "SCGID_", "LISTEN_",
-}
-
-func set(names ...string) map[string]bool {
-	m := make(map[string]bool, len(names))
-	for _, name := range names {
-		m[name] = true
-	}
-	return m
 }

@@ -67,7 +67,7 @@ func TestCgit(t *testing.T) {
 	dir := repository(t)
 	config := filepath.Join(t.TempDir(), "cgitrc")
 	must(t, os.WriteFile(config, []byte("virtual-root=/cgit/\nscan-path="+dir+"\n"), 0o644))
-	m := startWorker(t, "--root", filepath.Dir(cgit))
+	m := startWorker(t, "--root", filepath.Dir(cgit), "--pass-request-var", "CGIT_CONFIG")
 	server := []string{"SERVER_NAME=localhost", "SERVER_PORT=80", "SCRIPT_NAME=/cgit", "SCRIPT_FILENAME=" + cgit, "CGIT_CONFIG=" + config}
 	for path, want := range map[string]string{
 		"/":                             "hello.git",

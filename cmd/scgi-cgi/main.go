@@ -29,14 +29,15 @@ import (
 
 // options are the flags of the command line.
 type options struct {
-	slots         int
-	root          string
-	index         string
-	env           []string
-	passEnv       []string
-	authorization bool
-	absolute      bool
-	maxSpool      size
+	slots          int
+	root           string
+	index          string
+	env            []string
+	passEnv        []string
+	passRequestVar []string
+	authorization  bool
+	absolute       bool
+	maxSpool       size
 	waits
 }
 
@@ -83,6 +84,7 @@ it by .. or by a symbolic link, is refused; so is an absolute link.`,
 	f.StringVar(&o.index, "index", "", "program of a directory beneath the root, such as index.cgi; without `NAME` it is refused")
 	f.StringArrayVar(&o.env, "env", nil, "set a variable for the programs (`NAME=VALUE`, repeatable)")
 	f.StringArrayVar(&o.passEnv, "pass-env", nil, "pass a variable of the worker's on (`NAME`, repeatable)")
+	f.StringArrayVar(&o.passRequestVar, "pass-request-var", nil, "let programs see a variable of requests that is not on the list (`NAME`, or NAME_*, repeatable)")
 	f.BoolVar(&o.authorization, "pass-authorization", false, "let programs see HTTP_AUTHORIZATION")
 	f.BoolVar(&o.absolute, "absolute-redirects", false, "make every Location a whole URL, and so a redirect by the client")
 	o.maxSpool = 256 << 20
@@ -178,22 +180,16 @@ func (o *options) check(args []string) error {
 	}
 	for _, name := range o.passEnv {
 		if !isName(name) {
-			return fmt.Errorf("--pass-env %q is no name of a variable", name)
+			return fmt.Errorf("--pass-env %q is not the name of a variable", name)
+		}
+	}
+	for _, name := range o.passRequestVar {
+		begin, some := strings.CutSuffix(name, "*")
+		if !isName(begin) || some && !strings.HasSuffix(begin, "_") {
+			return fmt.Errorf("--pass-request-var %q is not the name of a variable, nor one like NAME_*", name)
 		}
 	}
 	return nil
-}
-
-// pairs returns what the programs get from --pass-env and --env. A variable
-// that the worker does not have is not passed.
-func (o *options) pairs() []string {
-	var pairs []string
-	for _, name := range o.passEnv {
-		if value, ok := os.LookupEnv(name); ok {
-			pairs = append(pairs, name+"="+value)
-		}
-	}
-	return append(pairs, o.env...)
 }
 
 // version is the module's, or of a build from a checkout the revision.

@@ -12,15 +12,7 @@ import (
 // characters that no host has would get into the header of the reply, so then
 // the web server's own name is taken.
 func siteURL(h scgi.Header) string {
-	scheme, usual := "http", "80"
-	switch strings.ToLower(h.Get("HTTPS")) {
-	case "on", "1":
-		scheme, usual = "https", "443"
-	case "":
-		if h.Get("REQUEST_SCHEME") == "https" {
-			scheme, usual = "https", "443"
-		}
-	}
+	scheme, usual := scheme(h)
 	host := h.Get("HTTP_HOST")
 	if !isHost(host) {
 		host = h.Get("SERVER_NAME")
@@ -32,6 +24,16 @@ func siteURL(h scgi.Header) string {
 		return ""
 	}
 	return scheme + "://" + host
+}
+
+// scheme returns the scheme of the URL that the client asked for, and its usual
+// port.
+func scheme(h scgi.Header) (name, port string) {
+	switch https := strings.ToLower(h.Get("HTTPS")); {
+	case https == "on", https == "1", https == "" && h.Get("REQUEST_SCHEME") == "https":
+		return "https", "443"
+	}
+	return "http", "80"
 }
 
 // isHost tells whether s has only the characters of a host and a port.

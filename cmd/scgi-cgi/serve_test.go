@@ -37,6 +37,7 @@ func TestProgramGetsRequestAsEnvironment(t *testing.T) {
 		"GATEWAY_INTERFACE=CGI/1.1", "CONTENT_LENGTH=5", "CONTENT_TYPE=text/plain", "QUERY_STRING=a=b&c", "REQUEST_METHOD=POST",
 		"HTTP_HOST=example.org", "HTTP_X_TWICE=one, two", "SITE=here", "WORKER_SECRET=secret", "PATH=" + defaultPath,
 		"SCRIPT_FILENAME=" + path, "SCRIPT_NAME=/sub/env.sh", "PATH_INFO=/more/path", "SERVER_SOFTWARE=scgid",
+		"SERVER_NAME=example.org", "SERVER_PORT=80", "SERVER_PROTOCOL=HTTP/1.0", "REMOTE_ADDR=0.0.0.0",
 	} {
 		if !got[want] {
 			t.Errorf("the program has no %s", want)
@@ -44,8 +45,9 @@ func TestProgramGetsRequestAsEnvironment(t *testing.T) {
 		delete(got, want)
 	}
 	for line := range got {
-		// The shell sets these itself.
-		if !strings.HasPrefix(line, "PWD=") && !strings.HasPrefix(line, "OLDPWD=") && line != "_=/usr/bin/env" && !strings.HasPrefix(line, "SHLVL=") {
+		// The shell sets these itself; the locale is this process's.
+		name, _, _ := strings.Cut(line, "=")
+		if !isLocal(name) && !strings.HasPrefix(line, "PWD=") && !strings.HasPrefix(line, "OLDPWD=") && line != "_=/usr/bin/env" && !strings.HasPrefix(line, "SHLVL=") {
 			t.Errorf("the program also has %s", line)
 		}
 	}
@@ -86,9 +88,9 @@ func TestFixedProgramGetsThePath(t *testing.T) {
 		{[]string{"REQUEST_URI=/a%00b"}, "<><unset>"},
 		{nil, "<><unset>"},
 		{[]string{"DOCUMENT_URI=/a/b", "SCRIPT_NAME=/a"}, "</a><unset>"},
-		{[]string{"DOCUMENT_URI=/a/b", "PATH_INFO=/b"}, "<unset></b>"},
+		{[]string{"DOCUMENT_URI=/a/b", "PATH_INFO=/b"}, "</a></b>"},
 		{[]string{"DOCUMENT_URI=/a/b", "SCRIPT_NAME=/a", "PATH_INFO="}, "</a><>"},
-		{[]string{"DOCUMENT_URI=/a.php", "SCRIPT_FILENAME=/srv/a.php"}, "<unset><unset>"},
+		{[]string{"DOCUMENT_URI=/a.php", "SCRIPT_FILENAME=/srv/a.php"}, "</a.php><unset>"},
 	} {
 		if r := m.ask("", test.vars...); r.body != test.want {
 			t.Errorf("%q: got %q, want %q", test.vars, r.body, test.want)
@@ -451,16 +453,19 @@ func TestEndFinishesWhatIsHeld(t *testing.T) {
 
 func TestBadStartIsToldToTheMaster(t *testing.T) {
 	for want, args := range map[string][]string{
-		"name a PROGRAM, or --root DIR":         {},
-		"unknown flag: --bad":                   {"--bad"},
-		"--slots 0 is not within 1 to 4096":     {"--slots", "0", "/bin/true"},
-		"cannot find the program":               {"/nonexistent/program"},
-		"is ./serve_test.go meant?":             {"serve_test.go"},
-		"open /nonexistent: no such file":       {"--root", "/nonexistent"},
-		`--env "1=2" is not NAME=VALUE`:         {"--env", "1=2", "/bin/true"},
-		`"x" is too much`:                       {"--root", "/", "x"},
-		"--index goes with --root only":         {"--index", "x", "/bin/true"},
-		`--pass-env "A=B" is no name of a vari`: {"--pass-env", "A=B", "/bin/true"},
+		"name a PROGRAM, or --root DIR":                  {},
+		"unknown flag: --bad":                            {"--bad"},
+		"--slots 0 is not within 1 to 4096":              {"--slots", "0", "/bin/true"},
+		"cannot find the program":                        {"/nonexistent/program"},
+		"is ./serve_test.go meant?":                      {"serve_test.go"},
+		"open /nonexistent: no such file":                {"--root", "/nonexistent"},
+		`--env "1=2" is not NAME=VALUE`:                  {"--env", "1=2", "/bin/true"},
+		`"x" is too much`:                                {"--root", "/", "x"},
+		"--index goes with --root only":                  {"--index", "x", "/bin/true"},
+		`--pass-request-var "*" is not`:                  {"--pass-request-var", "*", "/bin/true"},
+		`--pass-request-var "LD*" is not`:                {"--pass-request-var", "LD*", "/bin/true"},
+		`--pass-request-var "A B" is not`:                {"--pass-request-var", "A B", "/bin/true"},
+		`--pass-env "A=B" is not the name of a variable`: {"--pass-env", "A=B", "/bin/true"},
 	} {
 		t.Run(want, func(t *testing.T) {
 			ours := launch(t, args...)

@@ -36,7 +36,7 @@ type server struct {
 
 // newServer makes a server of what the command line says.
 func newServer(o *options, args []string, logger *log.Logger) (*server, error) {
-	s := &server{env: newEnvironment(o.pairs(), o.authorization), absolute: o.absolute, waits: o.waits, maxSpool: int64(o.maxSpool), log: logger}
+	s := &server{env: newEnvironment(o, logger), absolute: o.absolute, waits: o.waits, maxSpool: int64(o.maxSpool), log: logger}
 	var err error
 	if o.root != "" {
 		r, rerr := openRoot(o.root, o.index)
@@ -96,6 +96,16 @@ func told(h scgi.Header, env *environment) bool {
 // sends neither by itself.
 func wholePath(h scgi.Header) []scgi.Var {
 	vars := []scgi.Var{{Name: "SCRIPT_NAME"}}
+	path := requestPath(h)
+	if path == "" {
+		return vars
+	}
+	return append(vars, scgi.Var{Name: "PATH_INFO", Value: path})
+}
+
+// requestPath returns the decoded path of the request, "" when nothing tells
+// it.
+func requestPath(h scgi.Header) string {
 	path := h.Get("DOCUMENT_URI")
 	if path == "" {
 		if u, err := url.ParseRequestURI(h.Get("REQUEST_URI")); err == nil {
@@ -103,9 +113,9 @@ func wholePath(h scgi.Header) []scgi.Var {
 		}
 	}
 	if !strings.HasPrefix(path, "/") || strings.ContainsRune(path, 0) {
-		return vars
+		return ""
 	}
-	return append(vars, scgi.Var{Name: "PATH_INFO", Value: path})
+	return path
 }
 
 // serve answers what the master passes until there is no more, then finishes
@@ -117,6 +127,7 @@ func (s *server) serve(w *worker.Worker) error {
 			s.busy.Wait()
 			s.later.Wait()
 			s.watch.close()
+			s.env.dropped.sum()
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
