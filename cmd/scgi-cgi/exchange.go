@@ -59,6 +59,7 @@ func (x *exchange) answer() error {
 	if x.script, err = x.server.find(q.Header); err != nil {
 		return x.refused(err)
 	}
+	defer x.script.close()
 	body := &clientBody{conn: x.conn, body: q.Body, silence: x.server.silence}
 	var short []byte
 	if 0 < q.ContentLength && q.ContentLength <= feedAtOnce {
@@ -68,6 +69,7 @@ func (x *exchange) answer() error {
 	}
 	env := x.server.env.forRequest(q, x.script)
 	x.prog, err = x.server.start(x.script, env, q.ContentLength > 0, x.conn.ID())
+	x.script.close()
 	if err != nil {
 		return x.refused(startRefusal(err, x.script.path))
 	}

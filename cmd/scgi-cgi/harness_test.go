@@ -31,6 +31,10 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if strings.HasPrefix(filepath.Base(os.Args[0]), binaryName) {
+		beBinary()
+		return
+	}
 	if os.Getenv(beWorker) != "" {
 		os.Unsetenv(beWorker)
 		o := options{waits: waits{silence: time.Minute, unread: 10 * time.Second}}

@@ -32,6 +32,8 @@ type options struct {
 	slots          int
 	root           string
 	index          string
+	followLinksTo  []string
+	pinScripts     bool
 	env            []string
 	passEnv        []string
 	passRequestVar []string
@@ -66,7 +68,7 @@ func command(o options) *cobra.Command {
 		Long: `scgi-cgi runs CGI/1.1 programs as a worker of scgid: PROGRAM for every request,
 or with --root the program beneath DIR that the request's SCRIPT_FILENAME names
 (else DOCUMENT_ROOT with SCRIPT_NAME or DOCUMENT_URI). What leads out of DIR, be
-it by .. or by a symbolic link, is refused; so is an absolute link.`,
+it by .. or by a symbolic link, is refused, unless --follow-links-to allows it.`,
 		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -82,6 +84,8 @@ it by .. or by a symbolic link, is refused; so is an absolute link.`,
 	f.IntVar(&o.slots, "slots", 4, "programs to run at a time")
 	f.StringVar(&o.root, "root", "", "run the programs beneath `DIR`")
 	f.StringVar(&o.index, "index", "", "program of a directory beneath the root, such as index.cgi; without `NAME` it is refused")
+	f.StringArrayVar(&o.followLinksTo, "follow-links-to", nil, "let symbolic links beneath the root lead to the program `PATH`, or to those beneath it (repeatable)")
+	f.BoolVar(&o.pinScripts, "pin-scripts", false, "execute scripts beneath the root by descriptor; their own name is /proc/self/fd/3 then")
 	f.StringArrayVar(&o.env, "env", nil, "set a variable for the programs (`NAME=VALUE`, repeatable)")
 	f.StringArrayVar(&o.passEnv, "pass-env", nil, "pass a variable of the worker's on (`NAME`, repeatable)")
 	f.StringArrayVar(&o.passRequestVar, "pass-request-var", nil, "let programs see a variable of requests that is not on the list (`NAME`, or NAME_*, repeatable)")
@@ -165,9 +169,11 @@ func (o *options) check(args []string) error {
 	case o.root == "" && len(args) == 0:
 		return errors.New("name a PROGRAM, or --root DIR")
 	case o.root != "" && len(args) > 0:
-		return fmt.Errorf("with --root the request names the program: %q is too much", args[0])
+		return fmt.Errorf("with --root the request names the program: unexpected argument %q", args[0])
 	case o.root == "" && o.index != "":
 		return errors.New("--index goes with --root only")
+	case o.root == "" && (len(o.followLinksTo) > 0 || o.pinScripts):
+		return errors.New("--follow-links-to and --pin-scripts go with --root only")
 	case strings.ContainsRune(o.index, '/'):
 		return fmt.Errorf("--index %q is not a file name", o.index)
 	case o.slots < 1 || o.slots > link.MaxSlots:

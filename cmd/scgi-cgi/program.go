@@ -42,16 +42,24 @@ func (s *server) start(sc script, env []string, body bool, request uint64) (*pro
 		return nil, err
 	}
 	pidfd := -1
-	pid, err := syscall.ForkExec(sc.path, sc.args, &syscall.ProcAttr{
+	files := []uintptr{uintptr(ends.stdin), uintptr(ends.stdout), uintptr(ends.stderr)}
+	name, files, aside, err := s.executable(sc, files)
+	if err != nil {
+		ends.closeTheirs()
+		ends.closeOurs()
+		return nil, err
+	}
+	pid, err := syscall.ForkExec(name, sc.args, &syscall.ProcAttr{
 		Dir:   sc.dir,
 		Env:   env,
-		Files: []uintptr{uintptr(ends.stdin), uintptr(ends.stdout), uintptr(ends.stderr)},
+		Files: files,
 		// Pdeathsig: the master's SIGKILL is for the worker's group, and the
 		// program is not in that. prctl(2): it comes when the thread that forked
 		// ends; as no goroutine here locks its thread, that is the process's end.
 		Sys: &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd, Pdeathsig: syscall.SIGKILL},
 	})
 	ends.closeTheirs()
+	closeAll(aside)
 	if err != nil {
 		ends.closeOurs()
 		return nil, err

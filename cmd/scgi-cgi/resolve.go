@@ -5,11 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"github.com/scgid/scgid/worker/scgi"
 	"golang.org/x/sys/unix"
@@ -17,10 +14,19 @@ import (
 
 // A script is the program that answers one request.
 type script struct {
-	path string     // what is executed: absolute, without symbolic links
+	path string     // absolute, without symbolic links
+	fd   int        // what is executed, opened with O_PATH; -1 if that is path
 	dir  string     // its working directory; RFC 3875, 7.2
 	args []string   // its arguments, its own name first
 	vars []scgi.Var // variables that follow from how it was found
+}
+
+// close closes what is executed. It may be called more than once.
+func (s *script) close() {
+	if s.fd >= 0 {
+		unix.Close(s.fd)
+	}
+	s.fd = -1
 }
 
 // A refusal is a request that gets no program: the client sees the code, the
@@ -36,53 +42,57 @@ func refuse(code int, format string, args ...any) *refusal {
 	return &refusal{code, fmt.Sprintf(format, args...)}
 }
 
-// A root is the directory of --root. It is opened once: what is found later is
-// found beneath that directory, whatever becomes of its name.
+// A root is the directory of --root.
 type root struct {
-	fd    int    // O_PATH
-	path  string // as given, absolute and clean
-	real  string // without symbolic links
-	index string // program of a directory, "" for none
-
-	walks atomic.Bool // openat2 may not be called here
+	*tree
+	index string  // program of a directory, "" for none
+	links []*tree // where symbolic links may lead: the root itself, and those of --follow-links-to
 }
 
-// openRoot opens dir, which the root owns from then on.
-func openRoot(dir, index string) (*root, error) {
-	path, err := filepath.Abs(dir)
+// openRoot opens dir, and the paths where links in it may lead.
+func openRoot(dir, index string, links ...string) (*root, error) {
+	t, err := openTree(dir)
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	r := &root{tree: t, index: index, links: []*tree{t}}
+	for _, path := range links {
+		t, err := openLinked(path)
+		if err != nil {
+			r.close()
+			return nil, err
+		}
+		r.links = append(r.links, t)
 	}
-	real, err := descriptorPath(fd)
-	if err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	return &root{fd: fd, path: path, real: real, index: index}, nil
+	return r, nil
 }
 
-// find returns the program for a request, or a *refusal.
+// close closes all directories.
+func (r *root) close() {
+	for _, t := range r.links {
+		unix.Close(t.fd)
+	}
+}
+
+// find returns the program for a request, or a *refusal. The caller closes it.
 func (r *root) find(h scgi.Header) (script, error) {
 	h, whole := unplaced(h)
 	rel, err := r.wanted(h)
 	if err != nil {
-		return script{}, err
+		return script{fd: -1}, err
 	}
 	fd, name, extra, err := r.open(rel)
 	if err != nil {
-		return script{}, err
+		return script{fd: -1}, err
 	}
-	defer unix.Close(fd)
 	path, err := descriptorPath(fd)
 	if err != nil {
-		return script{}, refuse(http.StatusInternalServerError, "cannot read the path of %s: %v", show(name), err)
+		unix.Close(fd)
+		return script{fd: -1}, refuse(http.StatusInternalServerError, "cannot read the path of %s: %v", show(name), err)
 	}
 	return script{
 		path: path,
+		fd:   fd,
 		dir:  filepath.Dir(path),
 		args: []string{path},
 		vars: append(whole, scriptVars(h, filepath.Join(r.path, name), extra)...),
@@ -109,8 +119,8 @@ func unplaced(h scgi.Header) (found scgi.Header, whole []scgi.Var) {
 	return scgi.Header{{Name: "DOCUMENT_URI", Value: path}}, []scgi.Var{{Name: "PATH_INFO"}}
 }
 
-// wanted returns the path below the root that the request names. It may go on
-// behind the program's name with a PATH_INFO.
+// wanted returns the path below the root that the request names. A PATH_INFO
+// may follow the program's name.
 //
 // Three sources, the first that is there:
 //
@@ -192,23 +202,12 @@ func checkPath(name string) error {
 	return nil
 }
 
-// beneath cuts the root's path off the beginning of name.
-func (r *root) beneath(name string) (string, bool) {
-	for _, top := range []string{r.path, r.real} {
-		rest, ok := strings.CutPrefix(name, top)
-		if ok && (rest == "" || rest[0] == '/' || top == "/") {
-			return strings.TrimLeft(rest, "/"), true
-		}
-	}
-	return "", false
-}
-
 // open opens the program that rel, or a beginning of rel, names. extra is what
 // follows it: its PATH_INFO. The caller owns fd, opened with O_PATH.
 func (r *root) open(rel string) (fd int, name, extra string, err error) {
 	fd, name, err = r.openProgram(rel)
 	if !errors.Is(err, unix.ENOTDIR) {
-		return fd, name, "", describe(err, rel)
+		return fd, name, "", r.describe(err, rel)
 	}
 	// Something on the way is a file: take the first. The loop ends there at
 	// the latest, so it is bounded by the depth of real directories.
@@ -216,9 +215,9 @@ func (r *root) open(rel string) (fd int, name, extra string, err error) {
 		if rel[i] != '/' || rel[i-1] == '/' {
 			continue
 		}
-		fd, err := r.openBeneath(rel[:i])
+		fd, err := r.lookup(rel[:i])
 		if err != nil {
-			return -1, "", "", describe(err, rel)
+			return -1, "", "", r.describe(err, rel)
 		}
 		if kind(fd) != unix.S_IFDIR {
 			if err := runnable(fd, rel[:i]); err != nil {
@@ -229,16 +228,16 @@ func (r *root) open(rel string) (fd int, name, extra string, err error) {
 		}
 		unix.Close(fd)
 	}
-	return -1, "", "", describe(unix.ENOENT, rel)
+	return -1, "", "", r.describe(unix.ENOENT, rel)
 }
 
 // openProgram opens rel, and in a directory the index.
 func (r *root) openProgram(rel string) (int, string, error) {
-	fd, err := r.openBeneath(rel)
+	fd, err := r.lookup(rel)
 	if err == nil && kind(fd) == unix.S_IFDIR && r.index != "" {
 		unix.Close(fd)
 		rel = filepath.Join(rel, r.index)
-		fd, err = r.openBeneath(rel)
+		fd, err = r.lookup(rel)
 	}
 	if err != nil {
 		return -1, rel, err
@@ -248,33 +247,6 @@ func (r *root) openProgram(rel string) (int, string, error) {
 		return -1, rel, err
 	}
 	return fd, rel, nil
-}
-
-// openBeneath opens rel without ever leaving the root. A symbolic link may
-// point to anything beneath the root by a relative path; any other, absolute
-// ones among them, gives EXDEV.
-func (r *root) openBeneath(rel string) (int, error) {
-	if rel == "" {
-		rel = "."
-	}
-	if r.walks.Load() {
-		return walkBeneath(r.fd, rel)
-	}
-	how := unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
-	}
-	// openat2(2): EAGAIN when something was renamed meanwhile.
-	for try := 0; ; try++ {
-		fd, err := unix.Openat2(r.fd, rel, &how)
-		if err == unix.ENOSYS || err == unix.EPERM { // systemd's filters say the one, others the other
-			r.walks.Store(true)
-			return walkBeneath(r.fd, rel)
-		}
-		if err == nil || try == 16 || err != unix.EAGAIN && err != unix.EINTR {
-			return fd, err
-		}
-	}
 }
 
 // runnable refuses what is not an executable file. Whether this process may
@@ -305,7 +277,7 @@ func kind(fd int) uint32 {
 }
 
 // describe makes a refusal of what openat2 said.
-func describe(err error, rel string) error {
+func (r *root) describe(err error, rel string) error {
 	var errno unix.Errno
 	if !errors.As(err, &errno) {
 		return err // nil, or a refusal already
@@ -314,22 +286,11 @@ func describe(err error, rel string) error {
 	case unix.ENOENT, unix.ENOTDIR, unix.ENAMETOOLONG:
 		return refuse(http.StatusNotFound, "there is no program %s", show(rel))
 	case unix.EXDEV:
-		return refuse(http.StatusForbidden, "%s leads out of the root", show(rel))
+		return refuse(http.StatusForbidden, "%s", r.explain(rel))
 	case unix.EACCES, unix.EPERM, unix.ELOOP:
 		return refuse(http.StatusForbidden, "cannot open %s: %v", show(rel), errno)
 	}
 	return refuse(http.StatusInternalServerError, "cannot open %s: %v", show(rel), errno)
-}
-
-// descriptorPath returns the path that fd was opened at, links resolved.
-//
-// The program is executed by this path and not by /proc/self/fd/N, which would
-// be the very file but gives a script's interpreter a name it cannot open (the
-// descriptor is closed by then) and the script a wrong $0. What is left is the
-// moment between openat2 and execve, and only for somebody who may rename
-// things inside the root; they could put any program there anyway.
-func descriptorPath(fd int) (string, error) {
-	return os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 }
 
 // scriptVars sets SCRIPT_FILENAME to the program's path, and where a PATH_INFO

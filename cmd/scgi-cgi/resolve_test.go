@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/scgid/scgid/worker/scgi"
-	"golang.org/x/sys/unix"
 )
 
 // testRoot opens a root with prog, dir/index.cgi and sub/deep/prog beneath it.
@@ -21,7 +20,7 @@ func testRoot(t *testing.T, index string) *root {
 	must(t, os.Symlink(dir, link))
 	r, err := openRoot(link, index)
 	must(t, err)
-	t.Cleanup(func() { unix.Close(r.fd) })
+	t.Cleanup(func() { r.close() })
 	return r
 }
 
@@ -86,6 +85,7 @@ func testFind(t *testing.T, r *root) {
 			}
 		}
 		s, err := r.find(h)
+		s.close()
 		if test.path == "" {
 			if refused := new(refusal); !errors.As(err, &refused) {
 				t.Errorf("%q: got %q, %v", h, s.path, err)
@@ -109,6 +109,7 @@ func TestIndexAnswersForDirectory(t *testing.T) {
 	r := testRoot(t, "index.cgi")
 	for _, name := range []string{"/dir", "/dir/"} {
 		s, err := r.find(scgi.Header{{Name: "SCRIPT_FILENAME", Value: r.path + name}})
+		s.close()
 		if err != nil || s.path != r.real+"/dir/index.cgi" {
 			t.Errorf("%s: got %q, %v", name, s.path, err)
 		}
@@ -124,6 +125,7 @@ func TestRootIsTheDirectoryNotItsName(t *testing.T) {
 	must(t, os.Rename(r.real, r.real+"2"))
 	install(t, r.real, "prog", "#!/bin/sh\n")
 	s, err := r.find(scgi.Header{{Name: "SCRIPT_FILENAME", Value: r.path + "/prog"}})
+	s.close()
 	if err != nil || s.path != r.real+"2/prog" {
 		t.Errorf("got %q, %v", s.path, err)
 	}
@@ -133,7 +135,8 @@ func TestFindLeaksNoDescriptor(t *testing.T) {
 	r := testRoot(t, "index.cgi")
 	before := descriptors(t, os.Getpid())
 	for _, name := range []string{"/prog", "/prog/x", "/dir", "/sub", "/sub/", "/none", "/prog/../x", "/sub/deep/prog/x/y"} {
-		r.find(scgi.Header{{Name: "SCRIPT_FILENAME", Value: r.path + name}})
+		s, _ := r.find(scgi.Header{{Name: "SCRIPT_FILENAME", Value: r.path + name}})
+		s.close()
 	}
 	if after := descriptors(t, os.Getpid()); after != before {
 		t.Errorf("%d descriptors before, %d after", before, after)

@@ -460,7 +460,7 @@ func TestBadStartIsToldToTheMaster(t *testing.T) {
 		"is ./serve_test.go meant?":                      {"serve_test.go"},
 		"open /nonexistent: no such file":                {"--root", "/nonexistent"},
 		`--env "1=2" is not NAME=VALUE`:                  {"--env", "1=2", "/bin/true"},
-		`"x" is too much`:                                {"--root", "/", "x"},
+		`unexpected argument "x"`:                        {"--root", "/", "x"},
 		"--index goes with --root only":                  {"--index", "x", "/bin/true"},
 		`--pass-request-var "*" is not`:                  {"--pass-request-var", "*", "/bin/true"},
 		`--pass-request-var "LD*" is not`:                {"--pass-request-var", "LD*", "/bin/true"},

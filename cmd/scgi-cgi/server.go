@@ -25,6 +25,8 @@ type server struct {
 	null  int // /dev/null, for reading
 	// absolute has every Location sent as a whole URL.
 	absolute bool
+	// pin has scripts executed by descriptor.
+	pin bool
 	waits
 	maxSpool int64 // what is kept of a body, in bytes
 	log      *log.Logger
@@ -36,10 +38,10 @@ type server struct {
 
 // newServer makes a server of what the command line says.
 func newServer(o *options, args []string, logger *log.Logger) (*server, error) {
-	s := &server{env: newEnvironment(o, logger), absolute: o.absolute, waits: o.waits, maxSpool: int64(o.maxSpool), log: logger}
+	s := &server{env: newEnvironment(o, logger), absolute: o.absolute, pin: o.pinScripts, waits: o.waits, maxSpool: int64(o.maxSpool), log: logger}
 	var err error
 	if o.root != "" {
-		r, rerr := openRoot(o.root, o.index)
+		r, rerr := openRoot(o.root, o.index, o.followLinksTo...)
 		if rerr != nil {
 			return nil, rerr
 		}
@@ -69,7 +71,7 @@ func fixed(args []string, env *environment) (func(scgi.Header) (script, error), 
 	if err != nil {
 		return nil, fmt.Errorf("cannot find the program: %v", err)
 	}
-	s := script{path: path, dir: filepath.Dir(path), args: append([]string{path}, args[1:]...)}
+	s := script{path: path, fd: -1, dir: filepath.Dir(path), args: append([]string{path}, args[1:]...)}
 	return func(h scgi.Header) (script, error) {
 		if told(h, env) {
 			return s, nil

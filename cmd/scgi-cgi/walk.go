@@ -89,7 +89,7 @@ func (w *walk) step(part string) error {
 	return w.follow(fd)
 }
 
-// follow goes on where the link leads.
+// follow continues where the link leads.
 func (w *walk) follow(link int) error {
 	if w.links++; w.links > maxLinks {
 		return unix.ELOOP

@@ -75,7 +75,7 @@ func nginxPath(dir string) string {
 }
 
 // cgiValued are the flags of scgi-cgi(1) whose value may be the next argument.
-var cgiValued = []string{"--slots", "--root", "--index", "--env", "--pass-env", "--pass-request-var", "--max-spool"}
+var cgiValued = []string{"--slots", "--root", "--index", "--env", "--pass-env", "--pass-request-var", "--follow-links-to", "--max-spool"}
 
 // cgiRoot is the directory beneath which scgi-cgi looks for the programs that
 // requests name, without a slash at its end.

@@ -61,11 +61,22 @@ func cgi(t *testing.T, name string, arguments ...string) *pool {
 
 func gitwebPool(t *testing.T, repositories string) *pool {
 	t.Helper()
+	return cgi(t, "gitweb", "--env", "GITWEB_CONFIG="+gitwebConfig(t, repositories), gitwebProgram)
+}
+
+// cgibinPool serves gitweb by Debian's link in /usr/lib/cgi-bin.
+func cgibinPool(t *testing.T, repositories string) *pool {
+	t.Helper()
+	return cgi(t, "cgibin", "--root", "/usr/lib/cgi-bin", "--follow-links-to", "/usr/share/gitweb", "--env", "GITWEB_CONFIG="+gitwebConfig(t, repositories))
+}
+
+func gitwebConfig(t *testing.T, repositories string) string {
+	t.Helper()
 	needFile(t, gitwebProgram, "gitweb")
 	config := filepath.Join(place(t), "gitweb.conf")
 	must(t, os.WriteFile(config, []byte("$projectroot = '"+repositories+"';\n"+
 		"$feature{'snapshot'}{'default'} = ['tgz'];\n$feature{'pathinfo'}{'default'} = [1];\n"), 0o644))
-	return cgi(t, "gitweb", "--env", "GITWEB_CONFIG="+config, gitwebProgram)
+	return config
 }
 
 func cgitPool(t *testing.T, repositories string) *pool {
@@ -76,7 +87,7 @@ func cgitPool(t *testing.T, repositories string) *pool {
 	return cgi(t, "cgit", "--env", "CGIT_CONFIG="+config, cgitProgram)
 }
 
-// gitSite starts all three programs behind nginx.
+// gitSite starts all programs behind nginx.
 func gitSite(t *testing.T) (s *site, commit string) {
 	t.Helper()
 	dir, commit := repository(t)
@@ -85,7 +96,8 @@ func gitSite(t *testing.T) (s *site, commit string) {
 	smart := cgi(t, "git", "--env", "GIT_PROJECT_ROOT="+dir, "--env", "GIT_HTTP_EXPORT_ALL=1", gitBackend)
 	cgit, gitweb := cgitPool(t, dir), gitwebPool(t, dir)
 	s.front = nginx(t, "nginx/scgid-git.conf", swap{"/run/scgid/git.sock", smart.sock},
-		swap{"/run/scgid/cgit.sock", cgit.sock}, swap{"/run/scgid/gitweb.sock", gitweb.sock})
+		swap{"/run/scgid/cgit.sock", cgit.sock}, swap{"/run/scgid/gitweb.sock", gitweb.sock},
+		swap{"/run/scgid/cgibin.sock", cgibinPool(t, dir).sock})
 	return s, commit
 }
 
@@ -125,6 +137,7 @@ func TestNginxServesGit(t *testing.T) {
 	s, commit := gitSite(t)
 	t.Run("gitweb", func(t *testing.T) { checkGitweb(s.with(t), "/gitweb", commit) })
 	t.Run("cgit", func(t *testing.T) { checkCgit(s.with(t), commit) })
+	t.Run("cgi-bin", func(t *testing.T) { checkGitweb(s.with(t), "/cgi-bin/gitweb.cgi", commit) })
 	t.Run("clone and push", func(t *testing.T) { checkSmart(t, s.with(t), commit) })
 }
 
