@@ -16,7 +16,7 @@ import (
 //
 // The handler reads from the connection itself until a reply begins before the
 // body has come whole. From then on only a goroutine reads from it, and the
-// handler from the spool; see ahead.go.
+// handler from the spool; see readahead.go.
 type body struct {
 	conn *Conn
 	req  *scgi.Request // guarded by mu, or by busy for the reader that set it
@@ -29,7 +29,7 @@ type body struct {
 	direct   bool       // and it is the handler
 	received int64      // bytes that were read from the connection
 	closed   bool       // the handler reads no more
-	over     bool       // the reading side is no more ours
+	over     bool       // the reading side is not ours any more
 	watched  <-chan struct{}
 
 	own     bool      // the handler sets the read deadline

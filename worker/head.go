@@ -24,7 +24,7 @@ var notSent = map[string]bool{
 
 // makeHead writes the status line and the handler's fields; what the handler
 // changes later comes too late, as in net/http. http.Header.WriteSubset leaves
-// out names that are no tokens and makes line ends in values spaces.
+// out names that are not tokens and makes line ends in values spaces.
 func (w *reply) makeHead() {
 	fields := canonical(w.header)
 	if err := w.readLength(fields); err != nil {

@@ -323,7 +323,7 @@ func countFDs(t testing.TB) int {
 	return len(names)
 }
 
-// readLine reads a line of a reply that goes on.
+// readLine reads a line of a reply that continues.
 func readLine(t testing.TB, r *bufio.Reader) string {
 	t.Helper()
 	line, err := r.ReadString('\n')

@@ -94,7 +94,7 @@ func requestTarget(m map[string]string) string {
 func setURL(r *http.Request) error {
 	u, err := url.ParseRequestURI(r.RequestURI)
 	if err != nil {
-		return errors.New("REQUEST_URI is no request target")
+		return errors.New("REQUEST_URI is not a request target")
 	}
 	u.Scheme, u.Host, u.User = "", "", nil
 	if r.Host != "" && u.Path != "*" {

@@ -75,11 +75,11 @@ func (w *reply) sendFile(src io.Reader) (int64, error) {
 	if limited != nil {
 		limited.N -= n
 	}
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		w.err = err
+	}
 	if err == nil && n == room && room < limit && !atEnd(file) {
 		err = http.ErrContentLength
-	}
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) && err != http.ErrContentLength {
-		w.err = err
 	}
 	return n, err
 }
@@ -128,7 +128,7 @@ func (c *Conn) sendFile(file *os.File, limit int64) (sent int64, err error) {
 	return sent, err
 }
 
-// sendAll goes on from sent to limit, to the end of the file or to an error.
+// sendAll continues from sent to limit, to the end of the file or to an error.
 func sendAll(out, in int, sent, limit int64) (int64, error) {
 	for sent < limit {
 		n, err := unix.Sendfile(out, in, nil, int(min(limit-sent, 1<<30)))

@@ -32,7 +32,7 @@ type bodyQueue struct {
 	dropped bool          // nobody reads: what is written is lost
 }
 
-// newBodyQueue keeps at most limit bytes; 0 is no limit.
+// newBodyQueue keeps at most limit bytes; 0 means no limit.
 func newBodyQueue(limit int64, stall time.Duration) *bodyQueue {
 	s := &bodyQueue{stall: stall, full: make(chan struct{}), spool: spool.Queue{Limit: limit}}
 	s.changed.L = &s.mu

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/scgid/scgid/worker/link"
 	"github.com/scgid/scgid/worker/scgi"
 )
 
@@ -199,9 +198,7 @@ func TestVariablesThatDoNotPassAreLoggedOnceAndCounted(t *testing.T) {
 	for range 3 {
 		m.ask("", "TAR_OPTIONS=--checkpoint=1", "PATH=/apache", "HTTP_PROXY=x", "A\x1bB=x")
 	}
-	must(t, link.Retire(m.fd))
-	must(t, m.wait())
-	log := m.stderr.String()
+	log := m.endLog()
 	for _, want := range []string{
 		`the request's variable "TAR_OPTIONS" does not reach programs; if they need it: --pass-request-var "TAR_OPTIONS"` + "\n",
 		`"A\x1bB" is not the name of a variable, leaving it out` + "\n", "6 variables of requests did not reach programs\n",

@@ -108,7 +108,7 @@ func (x *exchange) noteFull(long *feeder) {
 }
 
 // watchClient has the program ended when the client leaves: on a Unix socket
-// when it closes, on TCP when it resets. A half-close is no leaving.
+// when it closes, on TCP when it resets. A half-close does not mean that.
 func (x *exchange) watchClient() (err error) {
 	cerr := x.raw.Control(func(fd uintptr) {
 		token, e := x.server.watch.add(int(fd), 0, x.leave)
@@ -174,8 +174,8 @@ func (x *exchange) failed() {
 	}
 }
 
-// awaitExit waits for the program. Where that goes on working after the end
-// of its reply, the client does not wait with us.
+// awaitExit waits for the program. Where that continues to work after the end
+// of its reply, the client does not wait for it.
 func (x *exchange) awaitExit() {
 	if x.prog.exitsWithin(afterEnd) {
 		return
@@ -186,26 +186,26 @@ func (x *exchange) awaitExit() {
 
 // verdict is the line for the log, nil when all went well.
 func (x *exchange) verdict(status syscall.WaitStatus, ended bool, err error) error {
-	who := fmt.Sprintf("%s (pid %d)", show(x.script.path), x.prog.pid)
+	name := fmt.Sprintf("%s (pid %d)", show(x.script.path), x.prog.pid)
 	switch {
 	case x.left.Load() && x.completed:
 		return nil // it had all it came for
 	case x.left.Load():
-		return fmt.Errorf("the client left, so %s was told to end", who)
+		return fmt.Errorf("the client left, so %s was told to end", name)
 	case x.cut.Load() != nil:
-		return fmt.Errorf("%v, so %s was told to end", x.cut.Load(), who)
+		return fmt.Errorf("%v, so %s was told to end", x.cut.Load(), name)
 	case err == errNothing:
-		return fmt.Errorf("%s %s without a reply", who, describeExit(status))
+		return fmt.Errorf("%s %s without a reply", name, describeExit(status))
 	case err != nil:
-		return fmt.Errorf("%s gave no proper reply: %v", who, err)
+		return fmt.Errorf("%s gave no proper reply: %v", name, err)
 	case !ended && status != 0:
-		return fmt.Errorf("%s %s after it had replied", who, describeExit(status))
+		return fmt.Errorf("%s %s after it had replied", name, describeExit(status))
 	}
 	return nil
 }
 
-// badRequest answers what is not SCGI. Nothing at all is none of our business:
-// web servers and health checks do that.
+// badRequest answers what is not SCGI. A connection on which nothing came is not
+// worth a line: web servers and health checks do that.
 func (x *exchange) badRequest(err error) error {
 	var bad *scgi.SyntaxError
 	switch {

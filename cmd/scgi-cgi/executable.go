@@ -30,7 +30,7 @@ func (s *server) executable(sc script, files []uintptr) (name string, all []uint
 }
 
 // isBinary tells whether fd, opened with O_PATH, is in the format that the kernel
-// executes by itself. What may be executed and not read is no script, because
+// executes by itself. What may be executed and not read is not a script, because
 // its interpreter has to read it.
 func isBinary(fd int) bool {
 	file, err := unix.Open(descriptorName(fd), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)

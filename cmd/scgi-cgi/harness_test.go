@@ -319,6 +319,22 @@ func (m *testMaster) wantLog(text string) {
 	}
 }
 
+// endLog ends the worker and returns all of its log.
+func (m *testMaster) endLog() string {
+	m.t.Helper()
+	must(m.t, link.Retire(m.fd))
+	must(m.t, m.wait())
+	return m.stderr.String()
+}
+
+// wantNoLog ends the worker, the log of which must be empty.
+func (m *testMaster) wantNoLog() {
+	m.t.Helper()
+	if log := m.endLog(); log != "" {
+		m.t.Errorf("the log says %s", log)
+	}
+}
+
 // eventually asks until it is so, for what gives no event to wait for.
 func eventually(so func() bool) bool {
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {

@@ -46,12 +46,15 @@ func makeHead(h *scgi.ReplyHead, site string) (head, error) {
 	if m.chunked {
 		m.length = -1
 	}
+	code, text := h.Status()
+	m.code = code
+	if code == http.StatusNoContent { // RFC 9110, 8.6
+		m.length = -1
+	}
 	fields, location := m.fields(h, site)
 	if h.Code == 0 && len(fields) == 0 && !m.chunked && h.Get("Content-Length") == "" {
 		return head{}, fmt.Errorf("its reply has no header but %s", h.Fields[0].Name)
 	}
-	code, text := h.Status()
-	m.code = code
 	if h.Code == 0 && strings.HasPrefix(location, "/") {
 		m.text = append(fields, "\r\n"...)
 		return m, nil

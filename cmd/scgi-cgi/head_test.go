@@ -61,6 +61,8 @@ var headTests = []struct {
 	{"X: y\nHTTP/1.1 404 Not Found\n\n", 200, "Status: 200 OK\r\nX: y\r\n\r\n", true},
 	{"Content-Length: 5\ncontent-length: 5\n\n", 200, "Status: 200 OK\r\nContent-Length: 5\r\n\r\n", false},
 	{"Content-Length: 5\nX: y\nContent-Length: 6\n\n", 200, "Status: 200 OK\r\nX: y\r\n\r\n", true},
+	{"Status: 204\nContent-Length: 5\n\n", 204, "Status: 204 No Content\r\n\r\n", false},
+	{"Status: 304\nContent-Length: 5\n\n", 304, "Status: 304 Not Modified\r\nContent-Length: 5\r\n\r\n", false},
 	{"Content-Length: -1\nX: y\n\n", 200, "Status: 200 OK\r\nX: y\r\n\r\n", true},
 	{"Content-Length:\nX: y\n\n", 200, "Status: 200 OK\r\nX: y\r\n\r\n", true},
 	{"Content-Length: 99999999999999999999\nX: y\n\n", 200, "Status: 200 OK\r\nX: y\r\n\r\n", true},

@@ -14,7 +14,7 @@ import (
 const maxQueued = 256 << 10
 
 // A logQueue is where all lines of the log go. Write never waits: a reader of
-// the log that is stuck holds up no request. Lines for which there is no room are
+// the log that is stuck does not hold up a request. Lines for which there is no room are
 // dropped and counted, and the next line that passes is preceded by their number.
 type logQueue struct {
 	out io.Writer

@@ -179,6 +179,11 @@ func (o *options) check(args []string) error {
 	case o.slots < 1 || o.slots > link.MaxSlots:
 		return fmt.Errorf("--slots %d is not within 1 to %d", o.slots, link.MaxSlots)
 	}
+	return o.checkVariables()
+}
+
+// checkVariables says what is wrong with the options about variables.
+func (o *options) checkVariables() error {
 	for _, pair := range o.env {
 		if name, _, ok := strings.Cut(pair, "="); !ok || !isName(name) {
 			return fmt.Errorf("--env %q is not NAME=VALUE", pair)

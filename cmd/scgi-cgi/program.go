@@ -177,7 +177,7 @@ func (p *program) exitsWithin(milliseconds int) bool {
 	return true
 }
 
-// end tells the program and its children to go: SIGTERM to the group now,
+// end tells the program and its children to end: SIGTERM to the group now,
 // SIGKILL after killAfter. It may be called at any time and more than once.
 func (p *program) end() {
 	p.mu.Lock()
@@ -216,7 +216,7 @@ func (p *program) closeFeed() {
 //
 // As long as children of an ended program may be alive, its zombie is kept: its
 // number is the group's, and must not become somebody else's before SIGKILL was
-// sent. Then reaping goes on in the background; later counts it.
+// sent. Then reaping continues in the background; later counts it.
 func (p *program) reap(later *sync.WaitGroup) (status syscall.WaitStatus, ended bool) {
 	<-p.exited
 	p.mu.Lock()

@@ -160,7 +160,7 @@ func TestReplyComesAsItIsWritten(t *testing.T) {
 		}
 	}
 	if _, err := r.ReadByte(); err != io.EOF {
-		t.Errorf("the reply goes on: %v", err)
+		t.Errorf("the reply continues: %v", err)
 	}
 	if msg := m.await(done); msg.Code != 200 || msg.Bytes != 14 {
 		t.Errorf("the master was told CODE=%d BYTES=%d", msg.Code, msg.Bytes)
@@ -296,9 +296,7 @@ func TestProgramMayWorkOnAfterItsReply(t *testing.T) {
 			}
 			m.tell(release, "go\n")
 			m.await(done)
-			if log := m.stderr.String(); log != "" {
-				t.Errorf("the log says %s", log)
-			}
+			m.wantNoLog()
 		})
 	}
 }
@@ -333,9 +331,7 @@ func TestProgramWorksOnWhenTheClientHasItsWholeReply(t *testing.T) {
 			if _, body, _ := strings.Cut(string(text), "\r\n\r\n"); body != tt.body {
 				t.Errorf("got %q", text)
 			}
-			if log := m.stderr.String(); log != "" {
-				t.Errorf("the log says %s", log)
-			}
+			m.wantNoLog()
 		})
 	}
 }
@@ -369,9 +365,7 @@ func TestLeavingAfterAHeadersReplyIsNoNews(t *testing.T) {
 	}
 	c.Close()
 	m.await(done)
-	if log := m.stderr.String(); log != "" {
-		t.Errorf("the log says %s", log)
-	}
+	m.wantNoLog()
 }
 
 func TestSlotsRunAtOnce(t *testing.T) {

@@ -102,7 +102,7 @@ func TestStoppedBodyIsNotWaitedFor(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	case <-time.After(patience):
-		t.Error("the read goes on")
+		t.Error("the read continues")
 	}
 }
 
@@ -120,9 +120,7 @@ func TestProgramMayLeaveTheBody(t *testing.T) {
 	}
 	c.Close()
 	m.await(done)
-	if log := m.stderr.String(); log != "" {
-		t.Errorf("the log says %s", log)
-	}
+	m.wantNoLog()
 }
 
 // The master's SIGKILL does not reach the program's process group.

@@ -2,13 +2,17 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
+	"log"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
@@ -143,4 +147,38 @@ func TestAReaderOfTheLogThatIsGoneEndsNothing(t *testing.T) {
 			t.Fatalf("got %+v", got)
 		}
 	}
+}
+
+// Whatever a program writes, in whatever pieces, each line in the log is bounded,
+// one line, and printable; nothing but line ends is lost.
+func FuzzStderrLines(f *testing.F) {
+	f.Add([]byte("one\ntwo\r\n\nthree"), uint8(3))
+	f.Add([]byte("\x1b[2J\x00\xff\xc2\x9bcaf\xc3\xa9\t"), uint8(1))
+	f.Add([]byte(strings.Repeat("x", 3*maxLine)+"\n"), uint8(255))
+	f.Fuzz(func(t *testing.T, in []byte, size uint8) {
+		var out bytes.Buffer
+		e := &errOutput{request: 7, log: log.New(&out, "", 0)}
+		for rest := in; len(rest) > 0; {
+			n := min(len(rest), int(size)+1)
+			e.take(rest[:n])
+			rest = rest[n:]
+		}
+		e.flush()
+		letters := 0
+		for _, line := range strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n") {
+			text, ok := strings.CutPrefix(line, "request 7: stderr: ")
+			if !ok && line != "" || len(text) > 10*maxLine || !utf8.ValidString(text) {
+				t.Fatalf("%q became %q", in, line)
+			}
+			for _, r := range text {
+				if r != '\t' && !strconv.IsPrint(r) {
+					t.Fatalf("%q became %q", in, line)
+				}
+			}
+			letters += strings.Count(text, "z")
+		}
+		if want := bytes.Count(in, []byte("z")); letters != want {
+			t.Fatalf("%q: %d of %d letters came out", in, letters, want)
+		}
+	})
 }

@@ -112,7 +112,7 @@ func place(t testing.TB) string {
 	return dir
 }
 
-// A journal collects what a process writes, and wakes who waits for a text in it.
+// A journal collects what a process writes, and wakes those that wait for a text in it.
 type journal struct {
 	mu    sync.Mutex
 	buf   bytes.Buffer

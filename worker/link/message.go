@@ -71,27 +71,22 @@ var (
 
 // set takes one line; used is false for a key this version does not know.
 func (m *Message) set(key, value []byte) (used bool, err error) {
+	var n uint64
 	var ok bool
 	switch string(key) {
 	case "DONE":
 		m.Done, ok = number(value)
 		m.HasDone = true
 	case "CODE":
-		var n uint64
-		n, ok = number(value)
-		ok = ok && n <= 999
+		n, ok = bounded(value, 0, 999)
 		m.Code = int(n)
 	case "BYTES":
-		var n uint64
-		n, ok = number(value)
-		ok = ok && n <= 1<<62
+		n, ok = bounded(value, 0, 1<<62)
 		m.Bytes = int64(n)
 	case "READY":
 		m.Ready, ok = true, string(value) == "1"
 	case "SLOTS":
-		var n uint64
-		n, ok = number(value)
-		ok = ok && n >= 1 && n <= MaxSlots
+		n, ok = bounded(value, 1, MaxSlots)
 		m.Slots = int(n)
 	case "DUMPSIGNAL":
 		m.DumpSignal, ok = value, len(value) > 0
@@ -138,6 +133,12 @@ func number(b []byte) (uint64, bool) {
 		n = n*10 + uint64(c-'0')
 	}
 	return n, true
+}
+
+// bounded reads a number from least to most.
+func bounded(b []byte, least, most uint64) (uint64, bool) {
+	n, ok := number(b)
+	return n, ok && n >= least && n <= most
 }
 
 // appendConn writes the master's message about connection id, which waited so

@@ -80,7 +80,7 @@ func FuzzParse(f *testing.F) {
 		m, err := Parse(packet)
 		var violation *ParseError
 		if err != nil && !errors.As(err, &violation) {
-			t.Fatalf("error %v is no *ParseError", err)
+			t.Fatalf("error %v is not a *ParseError", err)
 		}
 		if err == nil && (m.Slots < 0 || m.Slots > MaxSlots || m.Code < 0 || m.Code > 999 || m.Bytes < 0 ||
 			m.ExtendBy < 0 || m.ExtendBy > 24*time.Hour) {

@@ -301,7 +301,7 @@ func TestRecallGivesTheIDAndNoDescriptor(t *testing.T) {
 	}
 	closeNow(t, conn) // nobody holds a copy in the end
 	if n, err := unix.Read(client, make([]byte, 1)); n != 0 || err != nil {
-		t.Errorf("the connection goes on: %d, %v", n, err)
+		t.Errorf("the connection continues: %d, %v", n, err)
 	}
 	closeNow(t, master)
 	if _, err := Recall(worker); err != io.EOF {

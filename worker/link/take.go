@@ -94,7 +94,7 @@ func judge(packet []byte, fds []int, flags int) (Packet, error) {
 
 // recvmsg passes over ECONNRESET. Linux reports it once, before the packets
 // that are still queued, when the other end closed with packets unread: a
-// master that died before it read a DONE. The next call goes on.
+// master that died before it read a DONE. The next call continues.
 func recvmsg(fd int, p, oob []byte, flags int) (n, oobn, rflags int, err error) {
 	for {
 		n, oobn, rflags, _, err = unix.Recvmsg(fd, p, oob, flags)

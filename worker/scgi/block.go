@@ -28,7 +28,7 @@ func prefix(b []byte) (n, at int, err error) {
 			return n, i + 1, nil
 		case c < '0' || c > '9':
 			return 0, 0, errNotDigit
-		case c == '0' && i == 0: // an empty netstring "0:," is no header either
+		case c == '0' && i == 0: // an empty netstring "0:," is not a header either
 			return 0, 0, errLeadingZero
 		case i == maxDigits:
 			return 0, 0, errLongLength
@@ -76,14 +76,14 @@ func (s *scanner) scan() bool {
 		return false
 	}
 	s.next = s.value + nul + 1
-	s.err = s.judge(s.block[s.name:s.value-1], s.block[s.value:s.next-1])
+	s.err = s.check(s.block[s.name:s.value-1], s.block[s.value:s.next-1])
 	s.count++
 	return s.err == nil
 }
 
-// judge holds the rules about single variables. Names are compared as they
+// check holds the rules about single variables. Names are compared as they
 // are: CGI has no lower case.
-func (s *scanner) judge(name, value []byte) (err error) {
+func (s *scanner) check(name, value []byte) (err error) {
 	if s.count == 0 {
 		if string(name) != lengthName {
 			return errLengthFirst
@@ -112,7 +112,7 @@ func (s *scanner) judge(name, value []byte) (err error) {
 }
 
 // parseLength reads the value of CONTENT_LENGTH. Caddy sends -1 for a body of
-// unknown length; everything else that is no plain number is refused.
+// unknown length; everything else that is not a plain number is refused.
 func parseLength[T []byte | string](v T) (int64, error) {
 	if string(v) == "-1" {
 		return 0, errLengthUnknown

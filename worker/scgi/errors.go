@@ -11,7 +11,7 @@ var (
 	ErrTooLarge = errors.New("SCGI header is too large")
 )
 
-// A SyntaxError says why bytes are no SCGI request, and which HTTP status
+// A SyntaxError says why bytes are not an SCGI request, and which HTTP status
 // answers them: 400, or 411 where the body's length is unknown.
 // The ones that Peek and ReadRequest return are shared: do not change them.
 type SyntaxError struct {

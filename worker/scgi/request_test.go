@@ -48,7 +48,7 @@ func TestBodyIsBoundedByContentLength(t *testing.T) {
 
 func TestReadRequestWaitsForNoByteTooMany(t *testing.T) {
 	in := netstring("CONTENT_LENGTH|3|A|b|") + "abc"
-	r, w := io.Pipe() // a read past the last byte would wait for ever
+	r, w := io.Pipe() // a read past the last byte would wait forever
 	go func() {
 		for i := range in {
 			w.Write([]byte{in[i]})

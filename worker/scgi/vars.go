@@ -10,7 +10,7 @@ import (
 
 // Vars gives the variables for an HTTP request, one that a server has received
 // or one that a client is about to send. CONTENT_LENGTH and SCGI are not among
-// them: who sends the body knows its length, and AppendHeader adds SCGI.
+// them: the sender of the body knows its length, and AppendHeader adds SCGI.
 //
 // As behind nginx, REQUEST_URI is as the client sent it; DOCUMENT_URI and
 // PATH_INFO are the decoded path of r.URL, and SCRIPT_NAME is empty.

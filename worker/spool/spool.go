@@ -21,7 +21,7 @@ var ErrLimit = errors.New("the limit is reached")
 // A Queue holds bytes in the order in which they came. The zero Queue is empty
 // and has no limit.
 type Queue struct {
-	// Limit bounds what the Queue holds at a time, in bytes; 0 is no limit.
+	// Limit bounds what the Queue holds at a time, in bytes; 0 means no limit.
 	// Then the body's length bounds the file, for which the web server has a
 	// limit of its own.
 	Limit int64

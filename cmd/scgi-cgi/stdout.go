@@ -111,7 +111,7 @@ func (o *output) move(socket syscall.RawConn, size int, before func(pipe uintptr
 			n, err = splice(pipe, to, size)
 			if err == unix.EAGAIN && waiting(pipe) > 0 {
 				// Now that there is something, EAGAIN is the socket's for sure.
-				// Waiting for room in it on a mere guess would be for ever:
+				// Waiting for room in it on a mere guess would last forever:
 				// the poller reports edges.
 				before(pipe)
 				n, err = splice(pipe, to, size)
