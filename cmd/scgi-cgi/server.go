@@ -128,6 +128,7 @@ func (s *server) serve(w *worker.Worker) error {
 		if err != nil {
 			s.busy.Wait()
 			s.later.Wait()
+			s.lingering.end()
 			s.watch.close()
 			s.env.dropped.sum()
 			if errors.Is(err, io.EOF) {

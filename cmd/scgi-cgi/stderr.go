@@ -207,6 +207,16 @@ func (l *lingering) finish(e *errOutput) {
 	}
 }
 
+// end closes all of them.
+func (l *lingering) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.all {
+		e.end()
+	}
+	l.all = nil
+}
+
 func (l *lingering) remove(e *errOutput) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

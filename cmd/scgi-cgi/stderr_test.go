@@ -149,6 +149,19 @@ func TestAReaderOfTheLogThatIsGoneEndsNothing(t *testing.T) {
 	}
 }
 
+// A background child that never stops writing holds up neither other requests
+// nor the worker's end.
+func TestAFloodOnStderrHoldsUpNothing(t *testing.T) {
+	path := install(t, t.TempDir(), "flood.sh", "#!/bin/sh\nyes >&2 &"+hello)
+	m := startWorker(t, path)
+	for range 3 {
+		if r := m.ask(""); r.code != 200 || r.body != "hi" {
+			t.Fatalf("got %+v", r)
+		}
+	}
+	m.endLog()
+}
+
 // Whatever a program writes, in whatever pieces, each line in the log is bounded,
 // one line, and printable; nothing but line ends is lost.
 func FuzzStderrLines(f *testing.F) {
