@@ -27,6 +27,8 @@ type bodyQueue struct {
 	spool   spool.Queue
 	noFile  error         // why there is none; then a writer waits for memory
 	full    chan struct{} // closed when it does
+	limited chan struct{} // closed when a writer waits at the limit
+	isLimit bool          // it is closed
 	taken   int64         // bytes that were read
 	ended   bool          // no more will be written
 	dropped bool          // nobody reads: what is written is lost
@@ -34,7 +36,7 @@ type bodyQueue struct {
 
 // newBodyQueue keeps at most limit bytes; 0 means no limit.
 func newBodyQueue(limit int64, stall time.Duration) *bodyQueue {
-	s := &bodyQueue{stall: stall, full: make(chan struct{}), spool: spool.Queue{Limit: limit}}
+	s := &bodyQueue{stall: stall, full: make(chan struct{}), limited: make(chan struct{}), spool: spool.Queue{Limit: limit}}
 	s.changed.L = &s.mu
 	return s
 }
@@ -69,6 +71,10 @@ func (s *bodyQueue) Write(b []byte) (int, error) {
 // awaitReader waits until something was read or nobody reads. It returns false
 // when neither came within stall.
 func (s *bodyQueue) awaitReader() bool {
+	if !s.isLimit {
+		s.isLimit = true
+		close(s.limited)
+	}
 	was, by := s.taken, time.Now().Add(s.stall)
 	timer := time.AfterFunc(s.stall, func() {
 		s.mu.Lock() // not before Wait has let go of it

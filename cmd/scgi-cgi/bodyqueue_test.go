@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"math/rand"
+	"strings"
 	"testing"
 	"time"
 )
@@ -129,6 +130,23 @@ func TestABodyThatIsReadSlowlyIsNotCut(t *testing.T) {
 	if r := m.ask(string(make([]byte, 8<<20)), "REQUEST_METHOD=POST"); r.code != 200 || r.body != "8388608\n" {
 		t.Errorf("got %+v", r)
 	}
+}
+
+// At the limit a program that waits for its reply to be read is helped on.
+func TestABodyBeyondTheLimitFlowsThroughAProgramThatWritesAsItReads(t *testing.T) {
+	path := install(t, t.TempDir(), "cat.sh", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\n'\nexec cat\n")
+	m := startWorker(t, "--max-spool", "64K", path)
+	c, done := m.connect()
+	body := strings.Repeat("x", 4<<20)
+	go writeRequest(t, c, body)
+	text, err := io.ReadAll(c)
+	must(t, err)
+	if r := readReply(t, text); r.code != 200 || r.body != body {
+		t.Errorf("got %d, %d bytes", r.code, len(r.body))
+	}
+	c.Close()
+	m.await(done)
+	m.wantNoLog()
 }
 
 func TestSizesOnTheCommandLine(t *testing.T) {

@@ -150,16 +150,33 @@ func (f *feeder) stop() {
 
 // awaitBody waits until the whole body has come, or the program has ended
 // without it, or there is no room to keep it: then the program may be waiting
-// for its reply to be read. nginx stops sending a request's body as soon as it
+// for its reply to be read. At the limit of what is kept that shows in a full
+// pipe; as long as it does not show, a program that does not read may get 413. nginx stops sending a request's body as soon as it
 // has passed on the header of the reply, so a reply that begins before would cut
 // the body: git-http-backend, for one, writes its header first.
 func (p *program) awaitBody(long *feeder) {
 	if long == nil {
 		return
 	}
-	select {
-	case <-long.received:
-	case <-long.kept.full:
-	case <-p.exited:
+	limited := long.kept.limited
+	var tick <-chan time.Time
+	for {
+		select {
+		case <-long.received:
+			return
+		case <-long.kept.full:
+			return
+		case <-p.exited:
+			return
+		case <-limited:
+			limited = nil
+			ticker := time.NewTicker(50 * time.Millisecond)
+			defer ticker.Stop()
+			tick = ticker.C
+		case <-tick:
+			if p.stdout.isFull() {
+				return
+			}
+		}
 	}
 }

@@ -53,6 +53,17 @@ func (o *output) exitSeen(err error) bool {
 	return true
 }
 
+// isFull tells whether the program cannot write more. A page of a pipe is used
+// by half at least, because what fits in is put there; so a pipe that has no
+// page left holds more than half of its size.
+func (o *output) isFull() (full bool) {
+	o.raw.Control(func(fd uintptr) {
+		size, err := unix.FcntlInt(fd, unix.F_GETPIPE_SZ, 0)
+		full = err == nil && waiting(fd) >= size/2
+	})
+	return full
+}
+
 func (o *output) Read(b []byte) (int, error) {
 	for {
 		if o.left == 0 {

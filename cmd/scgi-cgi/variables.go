@@ -16,18 +16,18 @@ var knownNames = set(
 	"REMOTE_IDENT", "REMOTE_USER", "REQUEST_METHOD", "SCRIPT_NAME", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL",
 	"SERVER_SOFTWARE",
 	// What nginx's scgi_params, Apache and lighttpd send beside these.
-	"CONTEXT_DOCUMENT_ROOT", "CONTEXT_PREFIX", "DOCUMENT_ROOT", "DOCUMENT_URI", "HTTPS", "REMOTE_PORT", "REQUEST_SCHEME",
+	"DOCUMENT_ROOT", "DOCUMENT_URI", "HTTPS", "REMOTE_PORT", "REQUEST_SCHEME",
 	"REQUEST_URI", "SCRIPT_FILENAME", "SCRIPT_URI", "SCRIPT_URL", "SERVER_ADDR", "SERVER_ADMIN", "SERVER_SIGNATURE",
 	"UNIQUE_ID",
-	// Apache's mod_http2.
-	"HTTP2", "H2PUSH", "H2_PUSH", "H2_PUSHED", "H2_PUSHED_ON", "H2_STREAM_ID", "H2_STREAM_TAG",
+	"HTTP2", "H2PUSH", // Apache's mod_http2
 	// mod_ssl and lighttpd. Not all of SSL_*: SSL_CERT_FILE says whom to trust.
 	"SSL_CIPHER", "SSL_COMPRESS_METHOD", "SSL_PROTOCOL", "SSL_SECURE_RENEG", "SSL_TLS_SNI",
 )
 
 var knownPrefixes = []string{
 	"SSL_CIPHER_", "SSL_CLIENT_", "SSL_SERVER_", "SSL_SESSION_", "SSL_SRP_", "SSL_VERSION_",
-	"AUTHENTICATE_", "AUTHORIZE_", // Apache's mod_authn_dbd, mod_authnz_ldap
+	// Apache's core, mod_http2, mod_authn_dbd and mod_authnz_ldap.
+	"CONTEXT_", "H2_", "AUTHENTICATE_", "AUTHORIZE_",
 }
 
 // withheldNames are variables that web servers and their clients send by
