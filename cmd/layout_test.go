@@ -47,8 +47,9 @@ var arrows = map[string][]string{
 	// doctor looks at the configuration; steering needs no more than the
 	// control socket, so neither the master nor the bus nor the metrics are
 	// linked; see size_test.go.
-	"cmd/scgictl":         {"activation", "cmd/scgictl/quiet", "control", "control/api", "master/config", "worker/scgi"},
+	"cmd/scgictl":         {"activation", "cmd/scgictl/quiet", "cmd/scgictl/tree", "control", "control/api", "master/config", "worker/scgi"},
 	"cmd/scgictl/quiet":   {},
+	"cmd/scgictl/tree":    {},
 	"cmd/scgi-cgi":        {"worker", "worker/link", "worker/scgi", "worker/spool"},
 	"cmd/scgibench":       {"worker/scgi", "cmd/scgibench/load", "cmd/scgibench/cost", "cmd/scgibench/floor"},
 	"cmd/scgibench/load":  {"worker/scgi"},

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/master/config"
@@ -79,6 +81,7 @@ func (c *ctl) create(ctx context.Context, name string, command []string, f creat
 	if err != nil {
 		return err
 	}
+	defer s.Close()
 	p, err := newPlan(s, command, f)
 	if err != nil {
 		return err
@@ -109,17 +112,7 @@ func (c *ctl) setup(name, root string, ofUser bool) (*setup, error) {
 		return nil, usage(err.Error(), "")
 	}
 	if !ofUser {
-		if root == "" {
-			return &setup{name: name}, nil
-		}
-		abs, err := filepath.Abs(root)
-		if err != nil {
-			return nil, err
-		}
-		if info, err := os.Stat(abs); err != nil || !info.IsDir() {
-			return nil, usage("--root "+root+" is no directory", "make it first")
-		}
-		return &setup{name: name, root: strings.TrimSuffix(abs, "/")}, nil
+		return setupAt(name, root)
 	}
 	if root != "" {
 		return nil, usage("--root and --user exclude each other", "")
@@ -128,7 +121,49 @@ func (c *ctl) setup(name, root string, ofUser bool) (*setup, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot find your configuration: %v", err)
 	}
-	return &setup{name: name, home: home}, nil
+	if err := c.ownHome(home); err != nil {
+		return nil, err
+	}
+	return newSetup(name, "", home)
+}
+
+// ownHome makes sure that root does not write where another user decides what a
+// name leads to: sudo(8) may leave that user's HOME in place.
+func (c *ctl) ownHome(home string) error {
+	if c.uid != 0 {
+		return nil // the kernel stops others
+	}
+	var st unix.Stat_t
+	for dir := home; ; dir = filepath.Dir(dir) {
+		err := unix.Stat(dir, &st)
+		if err == unix.ENOENT && dir != "/" {
+			continue // to be made there
+		}
+		if err == nil && st.Uid != 0 {
+			return control.Errorf(control.CodeFailed, "%s belongs to %s, and --user means the user who runs scgictl, root", dir, userName(st.Uid)).
+				WithHint("run scgictl as %s", userName(st.Uid))
+		}
+		return nil
+	}
+}
+
+// setupAt is the setup of a system's pool.
+func setupAt(name, root string) (*setup, error) {
+	if root == "" {
+		return newSetup(name, "", "")
+	}
+	abs, err := filepath.Abs(root)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSetup(name, strings.TrimSuffix(abs, "/"), "")
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
+		return nil, usage("--root "+root+" is not a directory", "make it first")
+	case err != nil:
+		return nil, fmt.Errorf("cannot use --root: %w", err)
+	}
+	return s, nil
 }
 
 // mayChange refuses early what would fail in the middle.
@@ -143,8 +178,8 @@ func (c *ctl) mayChange(s *setup, verb string) error {
 // free says why there is no place for the pool.
 func (s *setup) free() error {
 	for _, path := range s.files() {
-		whose, err := originOf(s.name, path)
-		switch {
+		whose, err := s.originOf(path)
+		switch path = s.Name(path); {
 		case err != nil:
 			return fmt.Errorf("cannot look for %s: %w", path, bare(err))
 		case whose == foreign:
@@ -159,9 +194,9 @@ func (s *setup) free() error {
 		return nil
 	}
 	for _, dir := range config.DefaultRoots {
-		path := s.at(filepath.Join(dir, s.name+".conf"))
-		if _, err := os.Lstat(path); err == nil {
-			return control.Errorf(control.CodeFailed, "%s is configured already: %s", s.name, path).
+		path := filepath.Join(dir, s.name+".conf")
+		if s.Exists(path) {
+			return control.Errorf(control.CodeFailed, "%s is configured already: %s", s.name, s.Name(path)).
 				WithHint("take another name")
 		}
 	}

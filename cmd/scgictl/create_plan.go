@@ -149,7 +149,11 @@ func (p *plan) findUser(shared bool) error {
 	}
 	// A person's user has files to lose; see login.defs(5).
 	const personsFrom = 1000
-	if uid, ok := p.id("passwd", p.user); ok && (uid == 0 || uid >= personsFrom) {
+	uid, ok, err := p.id("passwd", p.user)
+	if err != nil {
+		return err
+	}
+	if ok && (uid == 0 || uid >= personsFrom) {
 		return control.Errorf(control.CodeFailed, "there is a user %s already, and it is no system user (uid %d)", p.user, uid).
 			WithHint("take another name, or --shared-user")
 	}
@@ -162,11 +166,20 @@ func (p *plan) findUser(shared bool) error {
 
 // userOf returns a drop-in that gives our user to another pool.
 func (p *plan) userOf() string {
-	all, _ := filepath.Glob(p.at("/etc/systemd/system/scgid@*.service.d/*.conf"))
-	for _, path := range all {
-		text, err := os.ReadFile(path)
-		if err == nil && slices.Contains(strings.Split(string(text), "\n"), "User="+p.user) && filepath.Dir(path) != p.dropIns("service") {
-			return path
+	const units = "/etc/systemd/system"
+	names, _ := p.ReadDir(units)
+	for _, name := range names {
+		dir := filepath.Join(units, name)
+		if !strings.HasPrefix(name, "scgid@") || !strings.HasSuffix(name, ".service.d") || dir == p.dropIns("service") {
+			continue
+		}
+		files, _ := p.ReadDir(dir)
+		for _, file := range files {
+			path := filepath.Join(dir, file)
+			text, err := p.ReadFile(path, fileMax)
+			if err == nil && strings.HasSuffix(file, ".conf") && slices.Contains(strings.Split(string(text), "\n"), "User="+p.user) {
+				return p.Name(path)
+			}
 		}
 	}
 	return ""
@@ -184,14 +197,22 @@ func (p *plan) findWebGroup(group string) error {
 		return nil
 	}
 	if group != "" {
-		if _, ok := p.id("group", group); !ok {
+		_, ok, err := p.id("group", group)
+		if err != nil {
+			return err
+		}
+		if !ok {
 			return usage(fmt.Sprintf("there is no group %q", group), "install the web server first, or name another group")
 		}
 		p.web = group
 		return nil
 	}
 	for _, g := range webGroups {
-		if _, ok := p.id("group", g); ok {
+		_, ok, err := p.id("group", g)
+		if err != nil {
+			return err
+		}
+		if ok {
 			p.web = g
 			p.notes = append(p.notes, "group "+g+" was found here; another one is set with --web-group")
 			return nil

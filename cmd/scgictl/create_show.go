@@ -110,7 +110,7 @@ func (c *ctl) showPlan(p *plan, dryRun bool) error {
 	out := created{Name: p.name, User: p.user, WebGroup: p.web, Listen: p.addresses(), DryRun: dryRun,
 		Notes: some(p.notes), Next: p.next()}
 	for _, w := range p.writes {
-		out.Files = append(out.Files, createdFile{w.path, fmt.Sprintf("%04o", w.mode), w.group, w.text})
+		out.Files = append(out.Files, createdFile{p.Name(w.path), fmt.Sprintf("%04o", w.mode), w.group, w.text})
 	}
 	return c.show(out, func(s *screen) {
 		if dryRun {
@@ -120,10 +120,10 @@ func (c *ctl) showPlan(p *plan, dryRun bool) error {
 		s.line(span{bold, p.name}, ": created")
 		width := 0
 		for _, w := range p.writes {
-			width = max(width, textWidth(s.clean(w.path)))
+			width = max(width, textWidth(s.clean(p.Name(w.path))))
 		}
 		for _, w := range p.writes {
-			s.line("  ", w.path, strings.Repeat(" ", width-textWidth(s.clean(w.path))), span{dim, "  " + w.what})
+			s.line("  ", p.Name(w.path), strings.Repeat(" ", width-textWidth(s.clean(p.Name(w.path)))), span{dim, "  " + w.what})
 		}
 		s.notes(p.notes)
 		s.line()
@@ -148,7 +148,7 @@ func (s *screen) planned(p *plan) {
 		if w.group != "" {
 			mode += ", group " + w.group
 		}
-		s.line(span{cyan, fmt.Sprintf("# %s (%s)", w.path, mode)})
+		s.line(span{cyan, fmt.Sprintf("# %s (%s)", p.Name(w.path), mode)})
 		for _, line := range strings.Split(strings.TrimSuffix(w.text, "\n"), "\n") {
 			s.tabbed(line)
 		}

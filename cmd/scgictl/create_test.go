@@ -12,6 +12,17 @@ import (
 	"github.com/scgid/scgid/control/bus"
 )
 
+// setupFor opens a system below root; "" is this one.
+func setupFor(t *testing.T, name, root string) *setup {
+	t.Helper()
+	s, err := newSetup(name, root, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
 func TestPoolsHaveUsersThatSystemdTakes(t *testing.T) {
 	seen := map[string]string{}
 	for pool, want := range map[string]string{
@@ -75,7 +86,7 @@ func TestNginxIsToldWhichProgramIsWanted(t *testing.T) {
 		{[]string{"scgi-cgi", "--root"}, ""},
 		{[]string{"other", "--root", "/srv"}, ""},
 	} {
-		p, err := newPlan(&setup{name: "cgi", root: t.TempDir()}, c.command, createFlags{})
+		p, err := newPlan(setupFor(t, "cgi", t.TempDir()), c.command, createFlags{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +108,7 @@ func TestAModuleWantsAWorkingDirectory(t *testing.T) {
 		{[]string{"scgi-wsgi", "--mount", "/wiki", "/srv/wiki.wsgi:app"}, nil, ""},
 		{[]string{"other", "wiki:app"}, nil, ""},
 	} {
-		p, err := newPlan(&setup{name: "wiki", root: t.TempDir()}, c.command, createFlags{set: c.set})
+		p, err := newPlan(setupFor(t, "wiki", t.TempDir()), c.command, createFlags{set: c.set})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +128,7 @@ func TestAModuleWantsAWorkingDirectory(t *testing.T) {
 // dbus-daemon has ignored the rules for group scgid if it was not there.
 func TestTheBusLearnsOfTheGroupThatWasMade(t *testing.T) {
 	bin, there := t.TempDir(), t.TempDir()
-	called := filepath.Join(bin, "called")
+	called := filepath.Join(there, "called")
 	for name, status := range map[string]string{"systemd-sysusers": "0", "busctl": "1"} {
 		text := "#!/bin/sh\necho " + name + " \"$@\" >>" + called + "\nexit " + status + "\n"
 		if err := os.WriteFile(filepath.Join(bin, name), []byte(text), 0o755); err != nil {
@@ -136,7 +147,7 @@ func TestTheBusLearnsOfTheGroupThatWasMade(t *testing.T) {
 		{"without systemd", "", there + "/none", true, "systemd-sysusers scgid.conf\n"},
 		{"an image", there, there, true, "systemd-sysusers --root=" + there + " scgid.conf\n"},
 	} {
-		if err := (&ctl{systemd: c.systemd}).sysusers(t.Context(), c.root, []string{"scgid.conf"}, c.made); err != nil {
+		if err := (&ctl{systemd: c.systemd}).sysusers(t.Context(), setupFor(t, "wiki", c.root), []string{"scgid.conf"}, c.made); err != nil {
 			t.Errorf("%s: %v", c.what, err)
 		}
 		got, err := os.ReadFile(called)
@@ -144,6 +155,28 @@ func TestTheBusLearnsOfTheGroupThatWasMade(t *testing.T) {
 			t.Errorf("%s: called %q, %v, want %q", c.what, got, err, c.want)
 		}
 		os.Remove(called)
+	}
+}
+
+func TestRootDoesNotWriteIntoAUsersHome(t *testing.T) {
+	home := t.TempDir()
+	if os.Getuid() == 0 {
+		if err := os.Chown(home, 1000, 1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for dir, want := range map[string]string{home: home, home + "/.config/none": home, "/none/none": ""} {
+		t.Setenv("XDG_CONFIG_HOME", dir)
+		s, err := (&ctl{uid: 0}).setup("wiki", "", true)
+		switch {
+		case err == nil && want != "":
+			t.Errorf("%s: root may write there", dir)
+		case err != nil && (want == "" || !strings.HasPrefix(err.Error(), want+" belongs to ")):
+			t.Errorf("%s: %v", dir, err)
+		}
+		if err == nil {
+			s.Close()
+		}
 	}
 }
 
@@ -190,42 +223,10 @@ func TestLinksAndPipesAreSomebodyElses(t *testing.T) {
 	if err := unix.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	s := setupFor(t, "wiki", "")
 	for path, want := range map[string]origin{file: written, link: foreign, pipe: foreign, dir: foreign, file + ".none": absent} {
-		if got, err := originOf("wiki", path); got != want || err != nil {
+		if got, err := s.originOf(path); got != want || err != nil {
 			t.Errorf("%s: %d, %v, want %d", path, got, err, want)
 		}
-	}
-}
-
-func TestADraftReplacesNothingAndLeavesNothing(t *testing.T) {
-	dir := t.TempDir()
-	there := filepath.Join(dir, "there")
-	if err := os.WriteFile(there, []byte("mine"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	old := unix.Umask(0o077)
-	defer unix.Umask(old)
-	var d draft
-	made := filepath.Join(dir, "a/b/made")
-	if err := d.write(made, "ours", 0o644, -1); err != nil {
-		t.Fatal(err)
-	}
-	for path, want := range map[string]os.FileMode{made: 0o644, filepath.Dir(made): 0o755 | os.ModeDir} {
-		if info, err := os.Stat(path); err != nil || info.Mode() != want {
-			t.Errorf("%s: %v, %v", path, info, err)
-		}
-	}
-	if err := d.write(there, "ours", 0o644, -1); err == nil || !strings.Contains(err.Error(), "file exists") {
-		t.Errorf("writing over a file: %v", err)
-	}
-	if text, _ := os.ReadFile(there); string(text) != "mine" {
-		t.Errorf("the file is %q now", text)
-	}
-	if left := d.undo(); len(left) > 0 {
-		t.Errorf("left: %v", left)
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 1 {
-		t.Errorf("left: %v, %v", entries, err)
 	}
 }

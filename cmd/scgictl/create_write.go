@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os/exec"
 	"strings"
 
+	"github.com/scgid/scgid/cmd/scgictl/tree"
 	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/master/config"
 )
@@ -14,20 +17,21 @@ import (
 // carryOut writes the files of a plan, and makes them known. After an error
 // nothing is left but a user: nobody can tell what else is its by now.
 func (c *ctl) carryOut(ctx context.Context, p *plan) error {
-	var d draft
-	err := c.writeAll(ctx, p, &d)
+	d := p.Draft()
+	defer d.Close()
+	err := c.writeAll(ctx, p, d)
 	if err == nil && !p.ofUser() && p.root == "" && c.underSystemd() {
-		err = c.command(ctx, p.systemctl("daemon-reload"))
+		err = p.command(ctx, p.systemctl("daemon-reload"))
 	}
 	if err == nil {
 		return nil
 	}
-	left := d.undo()
+	left := d.Undo()
 	e := *control.AsError(err)
 	if ctx.Err() != nil {
 		e.Text = "interrupted"
 	}
-	switch _, made := p.id("passwd", p.user); {
+	switch _, made, _ := p.id("passwd", p.user); {
 	case len(left) > 0:
 		e.Text += "; these could not be removed: " + strings.Join(left, ", ")
 	case p.own && made:
@@ -39,7 +43,7 @@ func (c *ctl) carryOut(ctx context.Context, p *plan) error {
 }
 
 // writeAll stops at the first error, and between files when it is told to.
-func (c *ctl) writeAll(ctx context.Context, p *plan, d *draft) error {
+func (c *ctl) writeAll(ctx context.Context, p *plan, d *tree.Draft) error {
 	if p.user == sharedUser {
 		if err := c.makeUsers(ctx, p); err != nil {
 			return err
@@ -51,14 +55,17 @@ func (c *ctl) writeAll(ctx context.Context, p *plan, d *draft) error {
 		}
 		gid := -1
 		if w.group != "" {
-			id, ok := p.id("group", w.group)
+			id, ok, err := p.id("group", w.group)
+			if err != nil {
+				return err
+			}
 			if !ok {
 				return fmt.Errorf("there is no group %s, though systemd-sysusers made the user", w.group)
 			}
 			gid = int(id)
 		}
-		if err := d.write(w.path, w.text, w.mode, gid); err != nil {
-			return err
+		if err := d.Write(w.path, w.text, w.mode, gid); err != nil {
+			return cannotWrite(p.Name(w.path), err)
 		}
 		if w.path == p.sysusers() {
 			if err := c.makeUsers(ctx, p); err != nil {
@@ -79,7 +86,10 @@ func (c *ctl) writeAll(ctx context.Context, p *plan, d *draft) error {
 // makeUsers makes those that are not there, by sysusers.d(5).
 func (c *ctl) makeUsers(ctx context.Context, p *plan) error {
 	var files []string
-	_, known := p.id("group", sharedUser)
+	_, known, err := p.id("group", sharedUser)
+	if err != nil {
+		return err
+	}
 	if !known {
 		files = append(files, "scgid.conf") // of scgid itself
 	}
@@ -89,18 +99,22 @@ func (c *ctl) makeUsers(ctx context.Context, p *plan) error {
 	if len(files) == 0 {
 		return nil
 	}
-	return c.sysusers(ctx, p.root, files, !known)
+	return c.sysusers(ctx, p.setup, files, !known)
 }
 
+// sysusersPaths are the files that systemd-sysusers(8) opens.
+var sysusersPaths = []string{"/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow", "/etc/.pwd.lock", "/etc/login.defs",
+	"/etc/sysusers.d", "/run/sysusers.d", "/usr/local/lib/sysusers.d", "/usr/lib/sysusers.d"}
+
 // sysusers makes what the files say. newGroup says that the bus has to be told.
-func (c *ctl) sysusers(ctx context.Context, root string, files []string, newGroup bool) error {
+func (c *ctl) sysusers(ctx context.Context, s *setup, files []string, newGroup bool) error {
 	argv := []string{"systemd-sysusers"}
-	if root != "" {
-		argv = append(argv, "--root="+root)
+	if s.root != "" {
+		argv = append(argv, "--root="+s.root)
 	}
-	err := c.command(ctx, append(argv, files...))
-	if err == nil && newGroup && root == "" && c.underSystemd() {
-		c.reloadBus(ctx)
+	err := s.command(ctx, append(argv, files...), sysusersPaths...)
+	if err == nil && newGroup && s.root == "" && c.underSystemd() {
+		s.reloadBus(ctx)
 	}
 	return err
 }
@@ -108,17 +122,18 @@ func (c *ctl) sysusers(ctx context.Context, root string, files []string, newGrou
 // reloadBus has the system bus read its rules again: it ignores those for a
 // group, as org.scgid1.conf has them, that did not exist when it read them.
 // Where that fails there is no bus, or a pool is not on it, which its log tells.
-func (c *ctl) reloadBus(ctx context.Context) {
-	_ = c.command(ctx, []string{"busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "ReloadConfig"})
+func (s *setup) reloadBus(ctx context.Context) {
+	_ = s.command(ctx, []string{"busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "ReloadConfig"})
 }
 
-// command runs a program of systemd, which bounds how long it takes. Its error
-// has what the program said last.
-func (c *ctl) command(ctx context.Context, argv []string) error {
+// command runs a program of systemd, which bounds how long it takes, on the
+// setup's system; paths are all that it opens there. The error has what the
+// program said last.
+func (s *setup) command(ctx context.Context, argv []string, paths ...string) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
-	err := cmd.Run()
+	err := s.Run(cmd, paths...)
 	if err == nil {
 		return nil
 	}
@@ -127,5 +142,27 @@ func (c *ctl) command(ctx context.Context, argv []string) error {
 	if text != "" {
 		text = ": " + text
 	}
-	return fmt.Errorf("%s: %v%s", strings.Join(argv, " "), err, text)
+	return fmt.Errorf("%s: %w%s", strings.Join(argv, " "), err, text)
+}
+
+// cannotWrite is the error of a file that cannot be written.
+func cannotWrite(path string, err error) error {
+	text := fmt.Sprintf("cannot write %s: %v", path, bare(err))
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return control.Errorf(control.CodeDenied, "%s", text)
+	case errors.Is(err, fs.ErrExist):
+		return control.Errorf(control.CodeFailed, "%s", text).WithHint("somebody else made it just now")
+	}
+	return errors.New(text)
+}
+
+// bare is an error without the operation and the path, where the message has
+// them already.
+func bare(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -81,6 +80,7 @@ func (c *ctl) remove(ctx context.Context, name string, f removeFlags) error {
 	if err != nil {
 		return err
 	}
+	defer s.Close()
 	if err := c.mayChange(s, "remove"); err != nil {
 		return err
 	}
@@ -88,9 +88,9 @@ func (c *ctl) remove(ctx context.Context, name string, f removeFlags) error {
 	if err != nil {
 		return err
 	}
-	kept := existing(s.kept())
+	kept := s.existing(s.kept())
 	if f.purge && len(kept) > 0 && !f.yes && c.asks {
-		ok, err := c.confirm(ctx, "Remove "+strings.Join(kept, " and ")+" for good?")
+		ok, err := c.confirm(ctx, "Remove "+strings.Join(s.shown(kept), " and ")+" for good?")
 		if err == nil && !ok {
 			err = control.Errorf(control.CodeFailed, "nothing was done")
 		}
@@ -112,9 +112,9 @@ func (c *ctl) remove(ctx context.Context, name string, f removeFlags) error {
 func (s *setup) removable(f removeFlags) ([]string, error) {
 	var found []string
 	for _, path := range s.files() {
-		whose, err := originOf(s.name, path)
+		whose, err := s.originOf(path)
 		if err != nil {
-			return nil, fmt.Errorf("cannot look at %s: %w", path, bare(err))
+			return nil, fmt.Errorf("cannot look at %s: %w", s.Name(path), bare(err))
 		}
 		what := ""
 		switch whose {
@@ -126,15 +126,15 @@ func (s *setup) removable(f removeFlags) ([]string, error) {
 			what = " was not written by scgictl"
 		}
 		if what != "" && !f.force {
-			return nil, control.Errorf(control.CodeFailed, "%s%s; nothing was removed", path, what).
+			return nil, control.Errorf(control.CodeFailed, "%s%s; nothing was removed", s.Name(path), what).
 				WithHint("scgictl remove %s%s --force, if it is not wanted any more", s.name, s.flags())
 		}
 		found = append(found, path)
 	}
-	if len(found) > 0 || f.purge && len(existing(s.kept())) > 0 {
+	if len(found) > 0 || f.purge && len(s.existing(s.kept())) > 0 {
 		return found, nil
 	}
-	e := control.Errorf(control.CodeNotRunning, "there is no pool %s: %s does not exist", s.name, s.conf())
+	e := control.Errorf(control.CodeNotRunning, "there is no pool %s: %s does not exist", s.name, s.Name(s.conf()))
 	if !s.ofUser() && s.root == "" {
 		return nil, e.WithHint("pools of systemctl --user are removed with --user")
 	}
@@ -142,9 +142,9 @@ func (s *setup) removable(f removeFlags) ([]string, error) {
 }
 
 // existing are those of paths that there are.
-func existing(paths []string) (there []string) {
+func (s *setup) existing(paths []string) (there []string) {
 	for _, path := range paths {
-		if _, err := os.Lstat(path); err == nil {
+		if s.Exists(path) {
 			there = append(there, path)
 		}
 	}
@@ -156,13 +156,13 @@ func (s *setup) userInDropIn() string {
 	if s.ofUser() {
 		return ""
 	}
-	text, err := os.ReadFile(s.userDropIn())
+	text, err := s.ReadFile(s.userDropIn(), fileMax)
 	if err != nil {
 		return ""
 	}
 	for _, line := range strings.Split(string(text), "\n") {
 		if user, ok := strings.CutPrefix(line, "User="); ok {
-			if _, there := s.id("passwd", user); there {
+			if _, there, _ := s.id("passwd", user); there {
 				return user
 			}
 		}
@@ -183,7 +183,7 @@ func (c *ctl) disable(ctx context.Context, s *setup) error {
 		at.root, verbs = orElse(s.root, "/"), verbs[1:]
 	}
 	for _, verb := range verbs {
-		err := c.command(ctx, at.systemctl(append([]string{verb}, units...)...))
+		err := at.command(ctx, at.systemctl(append([]string{verb}, units...)...), unitDirs...)
 		// Where scgid is not installed any more there are no units to name.
 		if err != nil && (s.hasUnits() || ctx.Err() != nil) {
 			return withHint(err, "nothing was removed; "+strings.Join(s.systemctl("status", units[1]), " "))
@@ -203,32 +203,32 @@ func withHint(err error, hint string) error {
 // takeAway removes files, and directories that are kept for the application, and
 // tells what is left.
 func (c *ctl) takeAway(ctx context.Context, s *setup, files, kept []string, user string) error {
-	out := removed{Name: s.name, Removed: append(files, kept...), User: user}
+	out := removed{Name: s.name, Removed: s.shown(append(files, kept...)), User: user}
 	for _, path := range files {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return cannotRemove(path, err)
+		if err := s.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return cannotRemove(s.Name(path), err)
 		}
 	}
 	for _, path := range kept {
-		if err := os.RemoveAll(path); err != nil { // it follows no link
-			return cannotRemove(path, err)
+		if err := s.RemoveAll(path); err != nil {
+			return cannotRemove(s.Name(path), err)
 		}
 	}
 	for _, kind := range []string{"service", "socket"} {
-		_ = os.Remove(s.dropIns(kind)) // if there is nothing else in it
+		_ = s.Remove(s.dropIns(kind)) // if there is nothing else in it
 	}
 	if s.root == "" && c.underSystemd() && s.hasUnits() {
-		if err := c.command(ctx, s.systemctl("daemon-reload")); err != nil {
+		if err := s.command(ctx, s.systemctl("daemon-reload")); err != nil {
 			return err
 		}
 		// What failed is not to be listed for ever. It fails if nothing did.
-		_ = c.command(ctx, s.systemctl("reset-failed", s.unit("socket"), s.unit("service")))
+		_ = s.command(ctx, s.systemctl("reset-failed", s.unit("socket"), s.unit("service")))
 	}
 	dirs := []string{s.dropIns("service"), s.dropIns("socket")}
 	if !s.ofUser() {
 		dirs = append(append(dirs, s.conf()+".d"), s.kept()...)
 	}
-	out.Left = some(existing(dirs))
+	out.Left = s.shown(s.existing(dirs))
 	return c.show(out, func(sc *screen) { sc.removed(&out) })
 }
 

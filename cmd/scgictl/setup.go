@@ -2,36 +2,54 @@ package main
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/scgid/scgid/cmd/scgictl/tree"
 )
 
 // A setup is where everything of one pool is that create writes and remove
-// takes away.
+// takes away. Paths are those of the system that the pool is for: shown gives
+// the names that they have here.
 type setup struct {
 	name string
 	root string // the system's files are below it; empty: this system's
 	home string // of a pool of systemctl --user: the user's configuration; else empty
+
+	*tree.Tree // the files of that system
+}
+
+// newSetup opens the system's files. The caller closes the setup.
+func newSetup(name, root, home string) (*setup, error) {
+	files, err := tree.Open(orElse(root, "/"))
+	return &setup{name: name, root: root, home: home, Tree: files}, err
 }
 
 // ofUser says that the pool is of systemctl --user.
 func (s *setup) ofUser() bool { return s.home != "" }
 
-// at is a path of the system.
-func (s *setup) at(path string) string { return filepath.Join("/", s.root, path) }
+// shown are the names of paths on this system.
+func (s *setup) shown(paths []string) []string {
+	all := make([]string, len(paths))
+	for i, path := range paths {
+		all[i] = s.Name(path)
+	}
+	return all
+}
 
 func (s *setup) conf() string {
 	if s.ofUser() {
 		return filepath.Join(s.home, "scgid", s.name+".conf")
 	}
-	return s.at("/etc/scgid/" + s.name + ".conf")
+	return "/etc/scgid/" + s.name + ".conf"
 }
 
-func (s *setup) sysusers() string { return s.at("/etc/sysusers.d/" + s.sysusersName()) }
+func (s *setup) sysusers() string { return "/etc/sysusers.d/" + s.sysusersName() }
 
 func (s *setup) sysusersName() string { return "scgid-" + s.name + ".conf" }
 
@@ -43,7 +61,7 @@ func (s *setup) dropIns(kind string) string {
 	if s.ofUser() {
 		return filepath.Join(s.home, "systemd/user", s.unit(kind)+".d")
 	}
-	return s.at("/etc/systemd/system/" + s.unit(kind) + ".d")
+	return "/etc/systemd/system/" + s.unit(kind) + ".d"
 }
 
 // The drop-ins that create may write.
@@ -66,7 +84,7 @@ func (s *setup) files() []string {
 // kept are the directories in which the application keeps what it has; see
 // StateDirectory= in systemd.exec(5).
 func (s *setup) kept() []string {
-	return []string{s.at("/var/lib/scgid/" + s.name), s.at("/var/cache/scgid/" + s.name)}
+	return []string{"/var/lib/scgid/" + s.name, "/var/cache/scgid/" + s.name}
 }
 
 // systemctl is how to call it for the pool.
@@ -92,33 +110,34 @@ func (s *setup) hasUnits() bool {
 			"/usr/local/lib/systemd/user", "/usr/lib/systemd/user"}
 	}
 	for _, dir := range dirs {
-		if !s.ofUser() {
-			dir = s.at(dir)
-		}
-		if _, err := os.Stat(filepath.Join(dir, "scgid@.socket")); err == nil {
+		if s.Exists(filepath.Join(dir, "scgid@.socket")) {
 			return true
 		}
 	}
 	return false
 }
 
+// usersMax bounds passwd and group, in bytes: a large site has some MiB.
+const usersMax = 64 << 20
+
 // id looks a user up in passwd or a group in group, as the system has them.
-func (s *setup) id(file, name string) (uint32, bool) {
-	text, err := os.ReadFile(s.at("/etc/" + file))
-	if err == nil {
-		for _, line := range strings.Split(string(text), "\n") {
-			f := strings.Split(line, ":")
-			if len(f) < 4 || f[0] != name {
-				continue
-			}
-			n, err := strconv.ParseUint(f[2], 10, 32)
-			return uint32(n), err == nil
+func (s *setup) id(file, name string) (id uint32, ok bool, err error) {
+	text, err := s.ReadFile("/etc/"+file, usersMax)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, false, fmt.Errorf("cannot look %s up: %w", name, err)
+	}
+	for _, line := range strings.Split(string(text), "\n") {
+		f := strings.Split(line, ":")
+		if len(f) < 4 || f[0] != name {
+			continue
 		}
+		n, err := strconv.ParseUint(f[2], 10, 32)
+		return uint32(n), err == nil, nil
 	}
-	if s.root != "" {
-		return 0, false
+	if s.root == "" {
+		id, ok = otherID(file, name)
 	}
-	return otherID(file, name)
+	return id, ok, nil
 }
 
 // otherID asks what else knows users and groups of this system.

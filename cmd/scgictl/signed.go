@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -65,18 +64,17 @@ func signer(pool, text string) origin {
 // fileMax bounds what is read of a file that may be anybody's.
 const fileMax = 1 << 20
 
-// originOf looks at a file. A link, or what is no file, is somebody else's.
-func originOf(pool, path string) (origin, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+// originOf looks at a file. A link, or what is not a file, is somebody else's.
+func (s *setup) originOf(path string) (origin, error) {
+	f, err := s.OpenItself(path)
 	switch {
 	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENXIO):
 		return foreign, nil
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
 		return absent, nil
 	case err != nil:
-		return foreign, &fs.PathError{Op: "open", Path: path, Err: err}
+		return foreign, err
 	}
-	f := os.NewFile(uintptr(fd), path)
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
@@ -89,5 +87,5 @@ func originOf(pool, path string) (origin, error) {
 	if _, err := io.Copy(&text, io.LimitReader(f, fileMax)); err != nil {
 		return foreign, err
 	}
-	return signer(pool, text.String()), nil
+	return signer(s.name, text.String()), nil
 }
