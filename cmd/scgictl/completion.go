@@ -94,7 +94,7 @@ func (c *ctl) completeNames() []cobra.Completion {
 	}
 	var all []cobra.Completion
 	for _, f := range running(found) {
-		if nameForm.MatchString(f.Name) {
+		if isName(f.Name) {
 			all = append(all, f.Name)
 		}
 	}

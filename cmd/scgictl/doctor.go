@@ -182,7 +182,7 @@ func (d *doctor) find() error {
 // learnName takes the pool's own word for its name, where only its socket was
 // given.
 func (d *doctor) learnName(name string) {
-	if d.name == "" && nameForm.MatchString(name) {
+	if d.name == "" && isName(name) {
 		d.name = name
 		d.loadConfig()
 	}

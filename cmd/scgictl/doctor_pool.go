@@ -172,7 +172,7 @@ type unitState struct {
 
 // readUnits asks systemd, if it runs this machine.
 func (d *doctor) readUnits(ctx context.Context) []unitState {
-	if !d.underSystemd() || !nameForm.MatchString(d.name) {
+	if !d.underSystemd() || !isName(d.name) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)

@@ -65,7 +65,7 @@ func completeConfigured(_ *cobra.Command, args []string, _ string) ([]cobra.Comp
 	var all []cobra.Completion
 	files, _ := filepath.Glob("/etc/scgid/*.conf")
 	for _, file := range files {
-		if name := strings.TrimSuffix(filepath.Base(file), ".conf"); len(args) == 0 && nameForm.MatchString(name) {
+		if name := strings.TrimSuffix(filepath.Base(file), ".conf"); len(args) == 0 && isName(name) {
 			all = append(all, name)
 		}
 	}

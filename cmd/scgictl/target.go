@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -104,20 +103,20 @@ func (c *ctl) split(v poolVerb, cmd *cobra.Command, args []string) (name string,
 	return name, args, nil
 }
 
-// nameForm is what a pool may be called; see scgid.conf(5).
-var nameForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
+// isName says whether a pool may be called so.
+func isName(name string) bool { return config.CheckName(name) == nil }
 
 // target finds the pool. An empty name means the only one.
 func (c *ctl) target(verb, name string) (*target, error) {
 	if c.socket != "" {
 		return c.targetAt(c.socket), nil
 	}
-	if name != "" && !nameForm.MatchString(name) {
+	if name != "" && !isName(name) {
 		hint := "scgictl list shows the pools"
 		if strings.Contains(name, "/") {
 			hint = "scgictl " + verb + " --socket " + name
 		}
-		return nil, usage(fmt.Sprintf("%q is no name of a pool", name), hint)
+		return nil, usage(fmt.Sprintf("%q is not a pool name", name), hint)
 	}
 	found, err := c.sockets()
 	if err != nil {

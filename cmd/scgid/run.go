@@ -63,10 +63,14 @@ var notInName = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
 func poolName(command string) string {
 	name := notInName.ReplaceAllString(filepath.Base(command), "_")
 	name = strings.TrimLeft(name, ".-")
-	if name == "" {
+	name = name[:min(len(name), 32)]
+	switch {
+	case name == "":
 		return "run"
+	case config.CheckName(name) != nil: // it ends as a socket does, say
+		return strings.ReplaceAll(name, ".", "_")
 	}
-	return name[:min(len(name), 32)]
+	return name
 }
 
 // runSockets opens what --listen or Listen= names, or takes what was handed

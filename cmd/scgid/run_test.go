@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/scgid/scgid/activation"
+	"github.com/scgid/scgid/master/config"
 	"github.com/scgid/scgid/worker/scgi"
 	"golang.org/x/sys/unix"
 )
@@ -413,6 +414,17 @@ func TestTheMasterIsNoneOfItsUsersBusiness(t *testing.T) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 		if cmd.Run() == nil {
 			t.Errorf("%s can be read", path)
+		}
+	}
+}
+
+func TestAPoolIsCalledAfterItsCommand(t *testing.T) {
+	for command, want := range map[string]string{
+		"/usr/bin/scgi-wsgi": "scgi-wsgi", "./my app": "my_app", "/": "_", "...": "run", "app.service": "app_service", "a.sock.sock": "a_sock_sock",
+		strings.Repeat("x", 40): strings.Repeat("x", 32), strings.Repeat("x", 27) + ".socket": strings.Repeat("x", 27) + "_sock",
+	} {
+		if got := poolName(command); got != want || config.CheckName(got) != nil {
+			t.Errorf("%s: %s, want %s", command, got, want)
 		}
 	}
 }

@@ -167,8 +167,21 @@ func checkArgs(exec []string) error {
 // socket paths, which hold 107.
 const nameMax = 64
 
+// ofOthers are the endings that names may not have, each with what of another
+// pool is called so. Pool wiki.sock would have its runtime directory where pool
+// wiki has its socket; wiki.conf could not be told from a file in scgid check,
+// nor wiki.service from a unit of pool wiki in systemctl.
+var ofOthers = []struct{ ending, is string }{
+	{".sock", "the socket"},
+	{".conf", "the configuration"},
+	{".conf.d", "the directory of drop-ins"},
+	{".service", "the service unit"},
+	{".socket", "the socket unit"},
+}
+
 // CheckName returns nil if name can name a pool: letters, digits, ".", "_" and
-// "-", not starting with "." or "-", at most 64 bytes.
+// "-", not starting with "." or "-", at most 64 bytes, and not with the ending of
+// a file or unit that another pool has.
 func CheckName(name string) error {
 	switch {
 	case name == "":
@@ -182,6 +195,11 @@ func CheckName(name string) error {
 		if !nameRune(r) {
 			return fmt.Errorf("pool name %s holds %q; only letters A-Z a-z, digits, _ . and - are allowed, "+
 				"because systemd would un-escape or refuse others in scgid@NAME.service", show(name), r)
+		}
+	}
+	for _, o := range ofOthers {
+		if pool, ok := strings.CutSuffix(name, o.ending); ok {
+			return fmt.Errorf("pool name %s ends in %s, like %s of a pool %s; choose a name that does not", show(name), o.ending, o.is, show(pool))
 		}
 	}
 	return nil

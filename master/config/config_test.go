@@ -243,7 +243,7 @@ func TestFromSettingsTakesWordsAsTheyAre(t *testing.T) {
 }
 
 func TestCheckNameAllowsOnlyWhatSystemdLeavesAlone(t *testing.T) {
-	for _, ok := range []string{"a", "wiki", "my-app_2.0", "_x", "9", strings.Repeat("n", 64)} {
+	for _, ok := range []string{"a", "wiki", "my-app_2.0", "_x", "wiki.sock.example.org", "sock", "a.d", "9", strings.Repeat("n", 64)} {
 		if err := CheckName(ok); err != nil {
 			t.Error(err)
 		}
@@ -259,6 +259,12 @@ func TestCheckNameAllowsOnlyWhatSystemdLeavesAlone(t *testing.T) {
 		`a\x2d`:                       `pool name a\x2d holds '\\'` + only,
 		"ä":                           "pool name ä holds 'ä'" + only,
 		"a\x00":                       `pool name "a\x00" holds '\x00'` + only,
+		"wiki.sock":                   "pool name wiki.sock ends in .sock, like the socket of a pool wiki; choose a name that does not",
+		"control.sock":                "pool name control.sock ends in .sock, like the socket of a pool control; choose a name that does not",
+		"wiki.conf":                   "pool name wiki.conf ends in .conf, like the configuration of a pool wiki; choose a name that does not",
+		"wiki.conf.d":                 "pool name wiki.conf.d ends in .conf.d, like the directory of drop-ins of a pool wiki; choose a name that does not",
+		"wiki.service":                "pool name wiki.service ends in .service, like the service unit of a pool wiki; choose a name that does not",
+		"wiki.socket":                 "pool name wiki.socket ends in .socket, like the socket unit of a pool wiki; choose a name that does not",
 		"n" + strings.Repeat("x", 64): "pool name n" + strings.Repeat("x", 59) + "... is 65 bytes long, at most 64 are allowed",
 	} {
 		wantErr(t, CheckName(name), want)
