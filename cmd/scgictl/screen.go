@@ -7,7 +7,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/charmbracelet/lipgloss"
+	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/term"
 )
 
@@ -152,6 +152,6 @@ func (s *screen) either(utf8, ascii string) string {
 }
 
 // textWidth is the number of columns that clean text takes.
-func textWidth(text string) int { return lipgloss.Width(text) }
+func textWidth(text string) int { return ansi.StringWidth(text) }
 
 var _ io.Writer = (*screen)(nil)

@@ -85,7 +85,7 @@ func (c *ctl) topOnce(ctx context.Context, t *target, interval time.Duration) er
 	if err != nil {
 		return err
 	}
-	m := newTop(t.String(), interval, newTopLook(c.out))
+	m := newTop(t.String(), interval, topLook{c.out})
 	m.take(topData{sample: first, asked: first.at})
 	m.take(topData{sample: second, asked: second.at})
 	return c.show(m.frame.report(), func(s *screen) {
@@ -100,7 +100,7 @@ func (c *ctl) topOnce(ctx context.Context, t *target, interval time.Duration) er
 // topLive runs the view until the operator ends it.
 func (c *ctl) topLive(ctx context.Context, t *target, interval time.Duration) error {
 	reader := c.topReader(ctx, t)
-	m := newTop(t.String(), interval, newTopLook(c.out))
+	m := newTop(t.String(), interval, topLook{c.out})
 	m.poll = func() tea.Msg {
 		ctx, cancel := soon(ctx)
 		defer cancel()

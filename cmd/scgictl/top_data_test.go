@@ -65,7 +65,7 @@ func (p *movingPool) Metrics(ctx context.Context) (control.Metrics, error) {
 func TestLooksTellRatesAndTimes(t *testing.T) {
 	p := &movingPool{memPool: newPool("wiki", control.Running, 2, 0, false)}
 	cl := api.NewClient(serveTop(t, p, control.Access{OwnUID: uint32(os.Getuid()), OwnFull: true, Group: -1, ReadGroup: -1}))
-	m := newTop("wiki", time.Second, newTopLook(testScreen()))
+	m := newTop("wiki", time.Second, topLook{testScreen()})
 	for i := range 2 {
 		s, err := lookAt(context.Background(), cl)
 		if err != nil {

@@ -1,38 +1,15 @@
 package main
 
-import (
-	"io"
-	"strings"
-
-	"github.com/charmbracelet/lipgloss"
-	"github.com/muesli/termenv"
-)
+import "strings"
 
 // A topLook turns spans into what a terminal gets. Whatever they hold is made
 // harmless here.
 type topLook struct {
-	s      *screen // what the reader understands; nothing is written to it
-	styles map[style]lipgloss.Style
+	s *screen // what the reader understands; nothing is written to it
 }
 
 // inverse is the style of the selected row.
 const inverse style = "7"
-
-// newTopLook follows what s says of colour: never the terminal itself, which
-// would have to be asked.
-func newTopLook(s *screen) topLook {
-	r := lipgloss.NewRenderer(io.Discard)
-	r.SetColorProfile(termenv.Ascii)
-	if s.colour {
-		r.SetColorProfile(termenv.ANSI)
-	}
-	base := r.NewStyle().Inline(true)
-	colour := func(n string) lipgloss.Style { return base.Foreground(lipgloss.Color(n)) }
-	return topLook{s, map[style]lipgloss.Style{
-		bold: base.Bold(true), dim: base.Faint(true), inverse: base.Reverse(true),
-		red: colour("1"), green: colour("2"), yellow: colour("3"), cyan: colour("6"),
-	}}
-}
 
 // A topLine is a line of spans.
 type topLine []span
@@ -43,10 +20,7 @@ func (l topLook) line(parts topLine, width int) string {
 	for _, p := range parts {
 		text := l.cut(p.text, width)
 		width -= textWidth(text)
-		if look, ok := l.styles[p.style]; ok && text != "" {
-			text = look.Render(text)
-		}
-		b.WriteString(text)
+		b.WriteString(l.s.paint(p.style, text))
 	}
 	return strings.TrimRight(b.String(), " ")
 }

@@ -24,7 +24,7 @@ var topEpoch = time.Date(2025, 3, 14, 15, 9, 26, 0, time.UTC)
 // testTop returns a view of a pool that was looked at each second for this
 // long: its rate goes up and down, and so do its times.
 func testTop(s *screen, looks int) *topModel {
-	m := newTop("wiki", time.Second, newTopLook(s))
+	m := newTop("wiki", time.Second, topLook{s})
 	for i := range looks {
 		at := topEpoch.Add(time.Duration(i-looks+1) * time.Second)
 		m.Update(topData{sample: testSample(at, i), asked: at})
@@ -423,7 +423,7 @@ func TestTopLooksDoNotOverlap(t *testing.T) {
 		var under, overlaps, early atomic.Int32
 		var last time.Time
 		looks, done := 0, make(chan struct{})
-		m := newTop("wiki", interval, newTopLook(testScreen()))
+		m := newTop("wiki", interval, topLook{testScreen()})
 		m.poll = func() tea.Msg {
 			if under.Add(1) > 1 {
 				overlaps.Add(1)
