@@ -34,8 +34,8 @@ func createCommand(c *ctl) *cobra.Command {
 		Short: "Set up a pool under systemd",
 		Long: `create writes what systemd needs to run COMMAND as the pool NAME: its
 configuration, a user of its own, and drop-ins of its units, which say who may
-send requests. It says what to type next, and starts nothing. It never writes
-over a file, and takes everything back if one cannot be written.`,
+send requests. It says what to type next, and starts nothing. It never overwrites
+a file, and removes all that it wrote if one cannot be written.`,
 		Example: "  scgictl create wiki --set Worker.WorkingDirectory=/srv/wiki -- scgi-wsgi wiki.wsgi:application\n" +
 			"  scgictl create git -- scgi-cgi --env GIT_PROJECT_ROOT=/srv/git --env GIT_HTTP_EXPORT_ALL=1 \\\n" +
 			"    /usr/lib/git-core/git-http-backend\n" +
@@ -55,7 +55,7 @@ over a file, and takes everything back if one cannot be written.`,
 			case at < 0 || len(args) == at:
 				return usage("the command of the application is missing", how)
 			case at > 1:
-				return usage(fmt.Sprintf("%q is too much before --", args[1]), how)
+				return usage(fmt.Sprintf("unexpected argument %q before --", args[1]), how)
 			}
 			return c.create(cmd.Context(), args[0], args[1:], f)
 		},
@@ -175,7 +175,7 @@ func (c *ctl) mayChange(s *setup, verb string) error {
 		WithHint("run as root, or scgictl %s --user for one of your own", verb)
 }
 
-// free says why there is no place for the pool.
+// free returns an error if files of a pool with this name exist.
 func (s *setup) free() error {
 	for _, path := range s.files() {
 		whose, err := s.originOf(path)

@@ -37,7 +37,7 @@ type write struct {
 // all pools.
 const sharedUser = "scgid"
 
-// newPlan checks all that was asked for. It looks at the system and writes
+// newPlan checks what the command line asks for. It reads the system and writes
 // nothing.
 func newPlan(s *setup, command []string, f createFlags) (*plan, error) {
 	p := &plan{setup: s}
@@ -107,7 +107,7 @@ func unitAddress(text string) (string, error) {
 	}
 	switch {
 	case !plainAddress.MatchString(addr):
-		return bad("is no address that can be in a unit")
+		return bad("is not an address that a unit can have")
 	case addr[0] == '/' || addr[0] == '@' && len(addr) > 1:
 		if len(addr) > unixMax {
 			return bad("is longer than %d bytes", unixMax)
@@ -119,7 +119,7 @@ func unitAddress(text string) (string, error) {
 	}
 	to, err := netip.ParseAddrPort(addr)
 	if err != nil || to.Port() == 0 {
-		return bad("is no address; systemd looks no names up")
+		return bad("is not an IP address with a port; systemd does not look names up")
 	}
 	return to.String(), nil
 }
@@ -154,7 +154,7 @@ func (p *plan) findUser(shared bool) error {
 		return err
 	}
 	if ok && (uid == 0 || uid >= personsFrom) {
-		return control.Errorf(control.CodeFailed, "there is a user %s already, and it is no system user (uid %d)", p.user, uid).
+		return control.Errorf(control.CodeFailed, "user %s exists already and is not a system user (uid %d)", p.user, uid).
 			WithHint("take another name, or --shared-user")
 	}
 	if other := p.userOf(); other != "" {

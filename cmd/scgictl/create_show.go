@@ -3,8 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -167,12 +167,19 @@ func (s *screen) tabbed(line string) {
 	s.WriteByte('\n')
 }
 
+// warning begins a note of what will not work.
+const warning = "warning: "
+
 func (s *screen) notes(notes []string) {
 	if len(notes) > 0 {
 		s.line()
 	}
 	for _, n := range notes {
-		s.line(span{yellow, "note: "}, n)
+		label := "note: "
+		if rest, ok := strings.CutPrefix(n, warning); ok {
+			label, n = warning, rest
+		}
+		s.line(span{yellow, label}, n)
 	}
 }
 
@@ -208,14 +215,26 @@ func (p *plan) advise() {
 		_, err = checkCommand(p.loaded.Worker.ExecStart, env)
 	}
 	if err != nil {
-		p.notes = append(p.notes, "ExecStart=: "+err.Error())
+		p.notes = append(p.notes, warning+plainly(err)+": no worker can start")
 	}
 	if dir := p.loaded.Worker.WorkingDirectory; dir != "" {
-		if _, err := os.Stat(dir); err != nil {
-			p.notes = append(p.notes, "WorkingDirectory=: "+err.Error())
+		if err := isDirectory(dir); err != nil {
+			p.notes = append(p.notes, warning+plainly(err)+": no worker can start")
 		}
 	}
 	p.reach()
+}
+
+// plainly is an error of stat(2) in a sentence.
+func plainly(err error) string {
+	var path *fs.PathError
+	switch {
+	case !errors.As(err, &path):
+		return err.Error()
+	case errors.Is(err, fs.ErrNotExist):
+		return path.Path + " does not exist"
+	}
+	return "cannot look at " + path.Path + ": " + path.Err.Error()
 }
 
 // moduleForm is MODULE:CALLABLE, or a file without a directory.

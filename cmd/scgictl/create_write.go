@@ -15,7 +15,7 @@ import (
 )
 
 // carryOut writes the files of a plan, and makes them known. After an error
-// nothing is left but a user: nobody can tell what else is its by now.
+// nothing is left but a user: files elsewhere may be its by now.
 func (c *ctl) carryOut(ctx context.Context, p *plan) error {
 	d := p.Draft()
 	defer d.Close()
@@ -42,7 +42,8 @@ func (c *ctl) carryOut(ctx context.Context, p *plan) error {
 	return &e
 }
 
-// writeAll stops at the first error, and between files when it is told to.
+// writeAll writes the files in their order, and stops at the first error or when
+// ctx ends.
 func (c *ctl) writeAll(ctx context.Context, p *plan, d *tree.Draft) error {
 	if p.user == sharedUser {
 		if err := c.makeUsers(ctx, p); err != nil {
@@ -121,7 +122,8 @@ func (c *ctl) sysusers(ctx context.Context, s *setup, files []string, newGroup b
 
 // reloadBus has the system bus read its rules again: it ignores those for a
 // group, as org.scgid1.conf has them, that did not exist when it read them.
-// Where that fails there is no bus, or a pool is not on it, which its log tells.
+// A failure is ignored: there is no bus then, or the pool is not on it, and its
+// log says so.
 func (s *setup) reloadBus(ctx context.Context) {
 	_ = s.command(ctx, []string{"busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "ReloadConfig"})
 }

@@ -22,7 +22,7 @@ import (
 type ctl struct {
 	out, err *screen
 	in       *os.File
-	asks     bool // somebody can be asked
+	asks     bool // the standard input is a terminal, where somebody can answer
 
 	json   bool   // --json
 	socket string // --socket
@@ -35,7 +35,7 @@ type ctl struct {
 	upgradeLimit time.Duration // for a new program to answer, and to say that the upgrade is over
 }
 
-// upgradeLimit is how long somebody waits for a program that has just begun.
+// upgradeLimit is how long scgictl waits for a program that has just begun.
 const upgradeLimit = 60 * time.Second
 
 // answerTime is how long a master may take to answer what takes no time.
@@ -53,7 +53,7 @@ func newCtl() *ctl {
 // sockets finds the control sockets of this machine's and this user's pools.
 func (c *ctl) sockets() ([]api.Found, error) { return api.Sockets(c.root, api.UserRoot()) }
 
-// soon bounds what a master is to answer at once.
+// soon bounds a question that a master answers at once.
 func soon(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, answerTime)
 }
@@ -101,7 +101,7 @@ func some[T any](list []T) []T {
 // nothing is what changing verbs without a result print as JSON.
 type nothing struct{}
 
-// harmless escapes what a terminal could obey in JSON: encoding/json leaves
+// harmless escapes what a terminal could act on in JSON: encoding/json leaves
 // DEL, the C1 controls and characters that reorder others as they are. Such
 // characters are found only within strings there.
 func harmless(text string) string {
@@ -123,7 +123,8 @@ func harmless(text string) string {
 	return b.String()
 }
 
-// confirm asks a question that only yes answers. An interrupt is no answer.
+// confirm asks a question and returns whether the answer was yes. An interrupt is
+// an error: it answers nothing.
 func (c *ctl) confirm(ctx context.Context, question string) (bool, error) {
 	c.err.WriteString(c.err.clean(question) + " [y/N] ")
 	c.err.Flush()

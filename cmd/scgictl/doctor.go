@@ -125,7 +125,7 @@ func (c *ctl) doctor(ctx context.Context, name string, f doctorFlags) error {
 // prepare finds out what there is to look at.
 func (d *doctor) prepare(ctx context.Context) error {
 	if d.timeout.d <= 0 {
-		return usage("--timeout has to be more than 0", "")
+		return usage("--timeout must be more than 0", "")
 	}
 	if d.file != "" {
 		d.name = orElse(d.name, strings.TrimSuffix(filepath.Base(d.file), ".conf"))
@@ -288,8 +288,8 @@ func (d *doctor) checkControl(context.Context) {
 	default:
 		e := control.AsError(d.statusErr)
 		hint := e.Hint
-		if hint == d.startHint(d.name) { // and not, say, what runs instead
-			hint = d.toStart(hint)
+		if e.Code == control.CodeNotRunning { // which pools run instead is beside the point here
+			hint = d.toStart(d.startHint(d.name))
 		}
 		d.add(bad, what, e.Text, hint)
 	}

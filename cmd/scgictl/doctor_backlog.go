@@ -55,9 +55,9 @@ func judgeBacklog(n, limit, most int, pool string) (g grade, hint string) {
 	case n >= limit-limit/5:
 		return bad, "it is nearly full: scgictl explain " + pool + " says why; " + raise
 	case limit < smallBacklog && limit == most:
-		return notable, fmt.Sprintf("the kernel allows no more than %d: sysctl -w net.core.somaxconn=4096, then start the pool anew", most)
+		return notable, fmt.Sprintf("the kernel allows no more than %d: sysctl -w net.core.somaxconn=4096, then restart the pool", most)
 	case limit < smallBacklog:
-		return notable, "that is few: " + raise
+		return notable, "a short burst fills it: " + raise
 	}
 	return good, ""
 }

@@ -82,15 +82,22 @@ func (d *doctor) checkNamed(what string) {
 		d.cannot(what, fmt.Errorf("ExecStart=: %w", err), hint)
 	}
 	if dir := d.conf.Worker.WorkingDirectory; dir != "" {
-		if info, err := os.Stat(dir); err != nil {
+		if err := isDirectory(dir); err != nil {
 			d.cannot(what, fmt.Errorf("WorkingDirectory=: %w", err), "")
-		} else if !info.IsDir() {
-			d.add(bad, what, "WorkingDirectory=: "+dir+" is not a directory", "")
 		}
 	}
 	if len(d.checks) == before {
 		d.add(good, what, strings.Join(d.conf.Files, ", "), "")
 	}
+}
+
+// isDirectory says why a directory is not there.
+func isDirectory(dir string) error {
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = errors.New(dir + " is not a directory")
+	}
+	return err
 }
 
 // ours are the programs that come with scgid: they are found beside it.

@@ -25,7 +25,7 @@ const descriptorsOfWorker = 7
 
 // descriptorNeed is what the master may have open: besides workers there are
 // connections that wait, and some whose header is not whole yet. In a reload,
-// workers of the old generation that go on with long requests come on top: as
+// workers of the old generation that continue with long requests are added: as
 // many as there may be workers.
 func descriptorNeed(queue, workers int) (need, reload int) {
 	parked := 4*workers + 64

@@ -28,7 +28,7 @@ func (d *doctor) checkSockets(ctx context.Context) {
 		return
 	}
 	if d.web == nil && !d.own {
-		d.add(notable, socketCheck, "there is none of the users "+strings.Join(webUsers, ", ")+", so permissions are not checked",
+		d.add(notable, socketCheck, "none of the users "+strings.Join(webUsers, ", ")+" exists, so permissions are not checked",
 			"name the web server's user: --web-user USER")
 	}
 	for _, text := range d.where {
@@ -52,7 +52,7 @@ func (d *doctor) checkSocket(ctx context.Context, to endpoint) {
 		}
 		looks += " (" + describe(&st) + ")"
 		if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
-			d.add(bad, socketCheck, looks+" is no socket", "remove it, and start the pool again")
+			d.add(bad, socketCheck, looks+" is not a socket", "remove it, and start the pool again")
 			return
 		}
 	}
@@ -143,7 +143,7 @@ func (d *doctor) missing(path string, err error) {
 	d.add(bad, socketCheck, fmt.Sprintf("cannot look at %s: %v", path, err), hint)
 }
 
-// refused finds who or what keeps the web server out of a socket.
+// refused finds what keeps the web server from a socket.
 func (d *doctor) refused(path, looks string) {
 	who := "this user"
 	if d.web != nil {
@@ -270,8 +270,8 @@ func (d *doctor) checkPrivate(to endpoint) {
 	}
 }
 
-// stale finds a process of a that has not the groups which a has by now, and
-// is kept out for that.
+// stale finds a process of a that was started before a had all its groups, and
+// that cannot connect for that reason.
 func (a *account) stale(path string) (pid int, comm string) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {

@@ -20,7 +20,7 @@ func eventsCommand(c *ctl) *cobra.Command {
 	cmd := c.poolCommand(poolVerb{
 		verb:    "events",
 		short:   "Follow what happens to a pool",
-		long:    "events prints what happens to a pool from now on, until it is interrupted or the\npool ends. It goes on after an upgrade or a crash of the master, and says where\nevents may be missing. With --json each event is one line.",
+		long:    "events prints what happens to a pool from now on, until it is interrupted or the\npool ends. It continues after an upgrade or a crash of the master, and says where\nevents may be missing. With --json each event is one line.",
 		example: "  scgictl events wiki\n  scgictl events wiki --json | jq 'select(.kind == \"worker-exited\")'",
 		check: func([]string) error {
 			if most < 0 {
@@ -47,7 +47,7 @@ func (c *ctl) events(ctx context.Context, t *target, most int) error {
 		return nil
 	}
 	err := t.EventsFrom(ctx, c.following(t), each)
-	for anew := false; errors.Is(err, api.ErrCut) || anew && isNotRunning(err); anew = true {
+	for again := false; errors.Is(err, api.ErrCut) || again && isNotRunning(err); again = true {
 		switch lost := c.comeBack(ctx, t); {
 		case ctx.Err() != nil:
 			return nil // as asked
@@ -66,13 +66,13 @@ func (c *ctl) events(ctx context.Context, t *target, most int) error {
 	return err
 }
 
-// afterCut is told where a stream was cut off and goes on.
+// afterCut is the event that stands where a stream was cut off and continues.
 func afterCut(last uint64) control.Event {
 	return control.Event{Seq: last, Time: time.Now(), Kind: control.EventMissed, Reason: "the connection was cut, events may be missing"}
 }
 
-// comeBack waits for a master that cut the stream off: it executes itself anew,
-// or has died and is started again. A pool that ends does not cut it.
+// comeBack waits for a master that cut the stream off: it is being upgraded, or
+// has died and is started again. A pool that ends does not cut its streams.
 func (c *ctl) comeBack(ctx context.Context, t *target) error {
 	_, err := t.reconnect(ctx, c.upgradeLimit, func(*control.Status) bool { return true })
 	if err == nil {
@@ -89,7 +89,7 @@ func (c *ctl) comeBack(ctx context.Context, t *target) error {
 	return lost.WithHint("%s", e.Hint)
 }
 
-// following tells somebody at a terminal that it goes on from here.
+// following says on a terminal that events are shown from now on.
 func (c *ctl) following(t *target) func() error {
 	if !c.err.terminal || c.json {
 		return nil

@@ -9,7 +9,7 @@ import (
 	"github.com/scgid/scgid/control"
 )
 
-// refusalWatch is how long explain looks on to see whether refusals go on.
+// refusalWatch is how long explain watches whether requests are still refused.
 const refusalWatch = time.Second
 
 // An explanation is what explain --json prints.
@@ -26,8 +26,7 @@ func explainCommand(c *ctl) *cobra.Command {
 		short: "Say why requests wait or are refused right now",
 		long: `Say why requests wait or are refused right now, and what to do about it.
 
-Where requests have been refused, it looks on for a second to see whether that
-goes on.`,
+If requests have been refused, it watches for a second whether that continues.`,
 		example: "  scgictl explain wiki",
 		run: func(ctx context.Context, t *target, _ []string) error {
 			r, err := read(ctx, t)

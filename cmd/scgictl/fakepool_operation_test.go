@@ -97,7 +97,7 @@ func (p *memPool) perform(kind string) control.Operation {
 	return o
 }
 
-// execute has this process begin anew with other flags, as the master does.
+// execute has this process begin again with other flags, as the master does.
 func (p *memPool) execute(o control.Operation) {
 	told, err := json.Marshal(o)
 	if err != nil {

@@ -36,7 +36,7 @@ func begin(t *testing.T, stdin, stdout *os.File, attr *syscall.SysProcAttr, args
 	}
 	w.Close()
 	kill := time.AfterFunc(30*time.Second, func() {
-		t.Error("it goes on in spite of all")
+		t.Error("it continues in spite of all")
 		cmd.Process.Kill()
 	})
 	t.Cleanup(func() {

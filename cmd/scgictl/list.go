@@ -13,8 +13,8 @@ import (
 	"github.com/scgid/scgid/control/api"
 )
 
-// listTime is how long a pool may take to answer list: one that hangs shall
-// not keep the others from being shown.
+// listTime is how long a pool may take to answer list: one that hangs must not
+// keep the others from being shown.
 const listTime = 3 * time.Second
 
 // A listed pool is one that runs, as list shows it.
@@ -55,8 +55,8 @@ func (c *ctl) list(ctx context.Context) error {
 	})
 }
 
-// askAll asks all pools at the same time. Sockets that a master left behind
-// are no pools.
+// askAll asks all pools at the same time. It leaves out sockets that a master
+// left behind.
 func askAll(ctx context.Context, found []api.Found) []listed {
 	ctx, cancel := context.WithTimeout(ctx, listTime)
 	defer cancel()

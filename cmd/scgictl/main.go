@@ -1,4 +1,4 @@
-// Command scgictl shows and steers running pools of scgid.
+// Command scgictl inspects and controls running pools of scgid.
 //
 //	scgictl list                 the pools of this machine and user
 //	scgictl status NAME          one of them in figures
@@ -7,8 +7,8 @@
 // It asks the pool's master over its control socket (package control/api) and
 // owns only how that is printed: nothing that came from outside reaches a
 // terminal as it is, see screen.go. Who may do what is decided by the master,
-// not here. It never signals a master or touches its files; create and remove
-// alone write any, for systemd.
+// not here. It never signals a master or touches its files; only create and
+// remove write files, for systemd.
 package main
 
 import (
@@ -83,9 +83,9 @@ var (
 func rootCommand(c *ctl) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "scgictl",
-		Short: "Show and steer pools of scgid",
-		Long: "scgictl shows and steers running pools of scgid.\n" +
-			"NAME may be left out where only one pool runs.",
+		Short: "Inspect and control pools of scgid",
+		Long: "scgictl inspects and controls running pools of scgid.\n" +
+			"NAME may be left out if only one pool runs.",
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -121,7 +121,7 @@ func addGroup(root *cobra.Command, c *ctl, title string, verbs []func(*ctl) *cob
 	}
 }
 
-// unknown is the error for a command that there is not.
+// unknown is the error for a command that does not exist.
 func unknown(root *cobra.Command, word string) error {
 	hint := "scgictl --help shows all commands"
 	if near := root.SuggestionsFor(word); len(near) > 0 {

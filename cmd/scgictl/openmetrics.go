@@ -25,7 +25,7 @@ func parseMetrics(text []byte) ([]sample, error) {
 		}
 		s, ok := parseSample(line)
 		if !ok {
-			return nil, control.Errorf(control.CodeProtocol, "cannot read the metrics: %.80q is no sample", line)
+			return nil, control.Errorf(control.CodeProtocol, "cannot read the metrics: %.80q is not a sample", line)
 		}
 		samples = append(samples, s)
 	}

@@ -39,11 +39,11 @@ func (c *ctl) operationCommand(v poolVerb, perform func(context.Context, *target
 	cmd := c.poolCommand(v)
 	cmd.Flags().BoolVar(&wait, "wait", false, "return when it has ended; this is the default")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when it has begun")
-	cmd.Flags().Var(&limit, "timeout", "wait no longer than this; it goes on (default: as long as it takes)")
+	cmd.Flags().Var(&limit, "timeout", "stop waiting after this time; the operation continues (default: wait until it has ended)")
 	return cmd
 }
 
-// operate is perform for what leaves the master as it is.
+// operate is perform for operations that do not replace the master's program.
 func (c *ctl) operate(ctx context.Context, t *target, kind string) error {
 	asked := time.Now()
 	o, err := c.order(ctx, t, kind)
@@ -64,8 +64,8 @@ func (c *ctl) operate(ctx context.Context, t *target, kind string) error {
 	return c.showPerformed(t, kind, &o)
 }
 
-// afterUpgrade says whether the master has executed itself anew since an
-// operation was asked for, and answers. The new program makes operations that
+// afterUpgrade says whether the master was upgraded since an operation was asked
+// for, and answers. The new program makes operations that
 // waited: then it returns what became of ours.
 func afterUpgrade(ctx context.Context, t *target, kind string, asked time.Time) (made *control.Operation, executed bool) {
 	const patience, forever = 10 * time.Second, 24 * time.Hour
@@ -123,8 +123,8 @@ func (u unasked) Unwrap() error { return u.error }
 // listenTime is how long the stream of events may take to begin.
 const listenTime = 2 * time.Second
 
-// listen returns the pool's events from now on. It is no error if there are
-// none: they are told, and no more.
+// listen returns the pool's events from now on. A pool that gives none is not an
+// error: they only tell how far an operation is.
 func (c *ctl) listen(ctx context.Context, t *target) <-chan control.Event {
 	heard := make(chan control.Event)
 	if c.json {
@@ -159,7 +159,7 @@ func failed(ctx context.Context, t *target, kind string, err error) error {
 		return u.error
 	}
 	if errors.Is(err, context.Canceled) || ctx.Err() != nil && control.AsError(err).Code == control.CodeTimeout {
-		return control.Errorf(control.CodeTimeout, "no longer waiting, the %s of %s goes on", kind, t)
+		return control.Errorf(control.CodeTimeout, "stopped waiting; the %s of %s continues", kind, t)
 	}
 	e := control.AsError(err)
 	doing := "cannot " + control.FindVerb(kind).Doing
@@ -176,9 +176,9 @@ func failed(ctx context.Context, t *target, kind string, err error) error {
 
 // servesOn is what somebody wants to know first when an operation has failed.
 var servesOn = map[string]string{
-	control.OpReload:   "nothing has changed, the old configuration serves on",
-	control.OpRollback: "nothing has changed, the pool serves on as before",
-	control.OpUpgrade:  "nothing has changed, the old program serves on",
+	control.OpReload:   "nothing has changed, the old configuration is still in use",
+	control.OpRollback: "nothing has changed, the pool serves as before",
+	control.OpUpgrade:  "nothing has changed, the old program is still running",
 }
 
 // performed are the words for what is done.

@@ -9,8 +9,8 @@ import (
 	"github.com/scgid/scgid/control/api"
 )
 
-// begin asks for an operation and leaves when it is seen to have begun, or to
-// wait for its turn. It goes on without us.
+// begin asks for an operation and returns when that has begun, or waits for its
+// turn. The operation continues without us.
 func (c *ctl) begin(ctx context.Context, t *target, kind string) error {
 	ctx, cancel := soon(ctx)
 	defer cancel()

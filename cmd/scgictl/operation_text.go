@@ -38,7 +38,7 @@ func operationText(o *control.Operation) string {
 	return o.Kind + " begins"
 }
 
-// lastOperation is what a picture of the pool tells of its last operation:
+// lastOperation is what status and top say of the pool's last operation:
 // nothing, if that was a success. o may be nil.
 func lastOperation(o *control.Operation) string {
 	switch {

@@ -12,7 +12,7 @@ import (
 )
 
 // ownConfig is the configuration of a pool of systemctl --user, as this user's
-// units have it; empty where there is no place for it.
+// units have it; empty if the user has no home.
 func ownConfig(name string) string {
 	home, err := os.UserConfigDir()
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 )
 
 // A progress tells on stderr what an operation does: on a terminal in one line
-// that is written anew, elsewhere in a line for each step, but not more than
-// one a second.
+// that is overwritten, elsewhere in a line for each step, but at most one a
+// second.
 type progress struct {
 	s       *screen
 	now     func() time.Time
@@ -36,7 +36,10 @@ func (p *progress) hear(e *control.Event) {
 		return
 	}
 	p.next = o.Progress()
-	if p.next == o.Kind || p.next == p.last { // nothing to tell
+	// Lines that stay are for what has been done: nobody wants to find "0 of 2
+	// workers replaced" as the last one before the success.
+	nothingYet := !p.rewrite && o.Total > 0 && o.Done == 0
+	if p.next == o.Kind || p.next == p.last || nothingYet {
 		p.next = ""
 	}
 	if p.next != "" && p.now().Sub(p.at) >= p.every {

@@ -57,6 +57,10 @@ func TestProgressIsAtMostOneLineASecond(t *testing.T) {
 	if x.due() != nil {
 		t.Error("the same waits to be told again")
 	}
+	x.hear(&control.Event{Kind: control.EventOperation, Operation: &control.Operation{Kind: control.OpReload, State: control.OpRunning, Step: "0 of 2 workers replaced", Total: 2}})
+	if x.due() != nil {
+		t.Error("that nothing is done yet waits to be told")
+	}
 	x.hear(&control.Event{Kind: control.EventWorkerReady, Worker: 9})
 	x.hear(&control.Event{Kind: control.EventOperation})
 	x.hear(&control.Event{Kind: control.EventOperation, Operation: &control.Operation{Kind: control.OpReload, State: control.OpDone, Step: "x"}})

@@ -14,7 +14,7 @@ const (
 )
 
 // reconnect reads the status until it is as it should be, for at most limit. A
-// master that does not answer meanwhile is no error before that. With an error
+// master that does not answer before that is not an error. With an error
 // it returns the last status that it got, if there was one.
 func (t *target) reconnect(ctx context.Context, limit time.Duration, enough func(*control.Status) bool) (last control.Status, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -43,8 +43,7 @@ func (t *target) reconnect(ctx context.Context, limit time.Duration, enough func
 	}
 }
 
-// passes says whether an error is one of the time in which a master executes
-// itself anew.
+// passes says whether an error is one that an upgrade causes and ends.
 func passes(err error) bool {
 	switch control.AsError(err).Code {
 	case control.CodeNotRunning, control.CodeOver, control.CodeBusy:

@@ -35,7 +35,7 @@ func removeCommand(c *ctl) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove NAME",
 		Short: "Take away what create has set up",
-		Long: `remove stops and disables the socket and the server of a pool, which answers what
+		Long: `remove stops and disables the socket and the service of a pool, which answers what
 it accepted, and removes the files that create wrote. Nothing is done if one of
 them was changed since, or is somebody else's: --force removes those, too.
 
@@ -184,7 +184,7 @@ func (c *ctl) disable(ctx context.Context, s *setup) error {
 	}
 	for _, verb := range verbs {
 		err := at.command(ctx, at.systemctl(append([]string{verb}, units...)...), unitDirs...)
-		// Where scgid is not installed any more there are no units to name.
+		// If scgid is not installed any more, there are no units to name.
 		if err != nil && (s.hasUnits() || ctx.Err() != nil) {
 			return withHint(err, "nothing was removed; "+strings.Join(s.systemctl("status", units[1]), " "))
 		}
@@ -221,7 +221,8 @@ func (c *ctl) takeAway(ctx context.Context, s *setup, files, kept []string, user
 		if err := s.command(ctx, s.systemctl("daemon-reload")); err != nil {
 			return err
 		}
-		// What failed is not to be listed for ever. It fails if nothing did.
+		// Units that have failed must not be listed forever. This is an error if
+		// none has.
 		_ = s.command(ctx, s.systemctl("reset-failed", s.unit("socket"), s.unit("service")))
 	}
 	dirs := []string{s.dropIns("service"), s.dropIns("socket")}

@@ -188,7 +188,7 @@ func (a *ask) setVars(env []string) error {
 	if _, err := scgi.AppendHeader(nil, vars); err != nil {
 		var bad *scgi.SyntaxError
 		if errors.As(err, &bad) {
-			return fmt.Errorf("this is no request that could be sent: %s", bad.Reason)
+			return fmt.Errorf("this request cannot be sent: %s", bad.Reason)
 		}
 		return err
 	}

@@ -70,7 +70,7 @@ func (c *ctl) request(cmd *cobra.Command, args []string, f requestFlags) error {
 	}
 	f.uri = args[0]
 	if f.timeout.d <= 0 {
-		return usage("--timeout has to be more than 0", "")
+		return usage("--timeout must be more than 0", "")
 	}
 	a, closed, err := f.ask(cmd.Context(), c.in)
 	switch {

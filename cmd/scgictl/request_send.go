@@ -32,7 +32,7 @@ func parseEndpoint(s string) (endpoint, error) {
 	name, isUnix := strings.CutPrefix(s, "unix:")
 	if isUnix || strings.HasPrefix(name, "@") || strings.Contains(name, "/") {
 		if name == "" || name == "@" || strings.ContainsRune(name, 0) {
-			return endpoint{}, fmt.Errorf("%q is no address of a Unix socket", s)
+			return endpoint{}, fmt.Errorf("%q is not an address of a Unix socket", s)
 		}
 		return endpoint{"unix", name}, nil
 	}
@@ -123,8 +123,8 @@ func (a *ask) receive(conn net.Conn, began time.Time, took *timing, head func(*h
 	return got, nil
 }
 
-// dialError says why there is no connection, in the codes that scgictl's exit
-// status follows.
+// dialError says why a connection failed, with the code that decides scgictl's
+// exit status.
 func dialError(to endpoint, err error) error {
 	text := fmt.Sprintf("cannot connect to %s: %v", to, lastError(err))
 	switch {

@@ -124,7 +124,7 @@ type terminalBody struct {
 	last     byte
 }
 
-// looksBinary tells whether a body that begins so is no text.
+// looksBinary tells whether a body that begins so is not text.
 func looksBinary(b []byte) bool {
 	b = b[:min(len(b), 1024)]
 	if bytes.IndexByte(b, 0) >= 0 {
@@ -190,7 +190,7 @@ func (t *terminalBody) Close() error {
 		t.out.WriteByte('\n')
 	}
 	if t.binary {
-		t.err.line("scgictl: the body is no text (" + plural(uint64(t.skipped), "byte") + "), so it is not shown")
+		t.err.line("scgictl: the body is not text (" + plural(uint64(t.skipped), "byte") + "), so it is not shown")
 		t.err.line(span{dim, "scgictl: hint: "}, "-o FILE writes it to a file")
 		t.err.Flush()
 	}

@@ -310,7 +310,7 @@ func TestTerminalGetsTextOnlyAndHarmless(t *testing.T) {
 		{[]string{"gr\xc3", "\xbc\xe2", "\x82", "\xac!"}, "grü€!\n", ""},
 		{[]string{"broken \xe2\x82"}, "broken ??\n", ""},
 		{[]string{"\x1b]0;owned\a \u009b31m \u202e and more text that is plain enough"}, "?]0;owned? ?31m ? and more text that is plain enough\n", ""},
-		{[]string{"\x89PNG\r\n\x1a\n\x00\x00", "more"}, "", "the body is no text (14 bytes)"},
+		{[]string{"\x89PNG\r\n\x1a\n\x00\x00", "more"}, "", "the body is not text (14 bytes)"},
 		{[]string{"\x7fELF\x02\x01\x01\x00"}, "", "-o FILE"},
 	} {
 		out, note := onTerminal(tt.parts...)

@@ -16,7 +16,7 @@ func scaleCommand(c *ctl) *cobra.Command {
 		verb:    "scale",
 		changes: true,
 		short:   "Change the limits of a pool",
-		long:    "scale changes limits of a pool. They are kept until the master ends, over reloads;\na crash of the master under systemd is no end. What follows from a change\nfollows: a lower --max takes the other limits down with it. --reset goes back to\nthe configuration first.",
+		long:    "scale changes limits of a pool. They hold until the master ends: reloads keep\nthem, and so does a crash of the master under systemd. Limits that would be out of\nrange are adjusted: a lower --max lowers the others. --reset goes back to the\nconfiguration first.",
 		example: "  scgictl scale wiki --max 32\n  scgictl scale wiki --min 4 --min-idle 2\n  scgictl scale wiki --reset",
 		check: func([]string) error {
 			if change == (control.Change{}) {

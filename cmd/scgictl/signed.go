@@ -17,7 +17,7 @@ import (
 //
 //	# scgictl create: NAME DIGEST
 //
-// It is no protection against anybody, only against mistakes.
+// It protects against mistakes, not against anybody.
 const signature = "# scgictl create: "
 
 // signed puts the line between a comment and the rest of a file.

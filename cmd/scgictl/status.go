@@ -98,11 +98,21 @@ func stateDetail(st *control.Status) string {
 // barMost is the longest bar, in columns.
 const barMost = 40
 
-// bar draws the workers by what they do, with room up to the maximum.
+// bar draws the workers for status.
 func (s *screen) bar(w control.WorkerCounts, most int) string {
-	total := max(most, w.Total, 1)
-	cells := min(total, barMost, max(s.width-20, 10))
 	var b strings.Builder
+	for _, part := range s.barSpans(w, most, min(barMost, max(s.width-20, 10))) {
+		b.WriteString(s.paint(part.style, part.text))
+	}
+	return b.String()
+}
+
+// barSpans draws the workers by what they do, with room up to the maximum, in at
+// most so many cells.
+func (s *screen) barSpans(w control.WorkerCounts, most, cells int) []span {
+	total := max(most, w.Total, 1)
+	cells = min(total, cells)
+	bar := []span{{dim, "["}}
 	used, sum := 0, 0
 	for _, part := range []struct {
 		n           int
@@ -120,12 +130,11 @@ func (s *screen) bar(w control.WorkerCounts, most int) string {
 			end = used + 1 // few of many are shown all the same
 		}
 		if n := end - used; n > 0 {
-			b.WriteString(s.paint(part.style, strings.Repeat(s.either(part.utf8, part.ascii), n)))
+			bar = append(bar, span{part.style, strings.Repeat(s.either(part.utf8, part.ascii), n)})
 			used = end
 		}
 	}
-	free := strings.Repeat(s.either("·", "."), cells-used)
-	return s.paint(dim, "[") + b.String() + s.paint(dim, free) + s.paint(dim, "]")
+	return append(bar, span{dim, strings.Repeat(s.either("·", "."), cells-used) + "]"})
 }
 
 func workerCounts(w control.WorkerCounts, l control.Limits) string {

@@ -19,7 +19,7 @@ func stopCommand(c *ctl) *cobra.Command {
 		verb:    "stop",
 		changes: true,
 		short:   "Finish all accepted requests and end the pool",
-		long:    "stop has a pool finish all requests that it accepted, and end. It waits until that\nis done and says how many there were. A pool that does not run is no error.",
+		long:    "stop has a pool finish all requests that it accepted, and end. It waits until that\nis done and says how many there were. It is not an error if the pool does not run.",
 		example: "  scgictl stop wiki\n  scgictl stop wiki --limit 10s\n  scgictl stop wiki --now",
 		check: func([]string) error {
 			if noWait && wait {
@@ -36,7 +36,7 @@ func stopCommand(c *ctl) *cobra.Command {
 		},
 	})
 	cmd.Flags().BoolVar(&now, "now", false, "do not wait for requests at work: they are lost")
-	cmd.Flags().Var(&limit, "limit", "wait no longer than this for requests at work (default: StopTimeoutSec=)")
+	cmd.Flags().Var(&limit, "limit", "wait at most this long for requests at work (default: StopTimeoutSec=)")
 	cmd.Flags().BoolVar(&wait, "wait", false, "return when the pool has ended; this is the default")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when the stop has begun")
 	run := cmd.RunE
@@ -75,7 +75,7 @@ func (c *ctl) stop(ctx context.Context, t *target, args control.StopArgs) error 
 	go func() { ended <- t.Call(ctx, "stop", args, &report) }()
 	switch err := c.await(ended); {
 	case errors.Is(err, context.Canceled):
-		return control.Errorf(control.CodeFailed, "no longer waiting, the stop of %s goes on", t)
+		return control.Errorf(control.CodeFailed, "stopped waiting; the stop of %s continues", t)
 	case err != nil:
 		return err
 	}
@@ -114,8 +114,8 @@ func (s *screen) stopped(t *target, r *control.StopReport) {
 // lookAgain is how often beginStop looks whether the stop has begun.
 const lookAgain = 20 * time.Millisecond
 
-// beginStop asks for a stop and leaves when the pool is seen to drain. The
-// stop goes on without us.
+// beginStop asks for a stop and returns when the pool drains. The stop continues
+// without us.
 func (c *ctl) beginStop(ctx context.Context, t *target, args control.StopArgs) error {
 	ctx, cancel := soon(ctx)
 	defer cancel()

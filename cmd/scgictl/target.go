@@ -89,14 +89,14 @@ func (c *ctl) poolCommand(v poolVerb) *cobra.Command {
 func (c *ctl) split(v poolVerb, cmd *cobra.Command, args []string) (name string, rest []string, err error) {
 	named := len(args) > v.max || len(args) > v.min && !v.own(args[0])
 	if c.socket != "" && named {
-		return "", nil, usage(fmt.Sprintf("%q is too much beside --socket", args[0]), "usage: "+cmd.UseLine())
+		return "", nil, usage(fmt.Sprintf("unexpected argument %q: --socket names the pool already", args[0]), "usage: "+cmd.UseLine())
 	}
 	if named {
 		name, args = args[0], args[1:]
 	}
 	switch {
 	case len(args) > v.max:
-		return "", nil, usage(fmt.Sprintf("%q is too much", args[v.max]), "usage: "+cmd.UseLine())
+		return "", nil, usage(fmt.Sprintf("unexpected argument %q", args[v.max]), "usage: "+cmd.UseLine())
 	case len(args) < v.min:
 		return "", nil, usage("an argument is missing", "usage: "+cmd.UseLine())
 	}
@@ -140,7 +140,7 @@ func (c *ctl) target(verb, name string) (*target, error) {
 	case len(matching) == 0:
 		return c.elsewhere(name, found)
 	case name == "":
-		return nil, usage("several pools run here: "+names(matching), "scgictl "+verb+" NAME")
+		return nil, usage("several pools run here: "+someNames(matching), "scgictl "+verb+" NAME")
 	}
 	return nil, usage(fmt.Sprintf("there is a %s of the system and one of yours", name),
 		fmt.Sprintf("scgictl %s --socket %s, or %s", verb, matching[0].Socket, matching[1].Socket))
@@ -212,7 +212,7 @@ func (c *ctl) notRunning(name string, found []api.Found) error {
 		return e.WithHint("%s", c.startHint(name))
 	}
 	if others := running(found); len(others) > 0 {
-		return e.WithHint("these run: %s", names(others))
+		return e.WithHint("these run: %s", someNames(others))
 	}
 	return e.WithHint("%s", c.startHint(name))
 }
@@ -243,6 +243,17 @@ func running(found []api.Found) []api.Found {
 		}
 	}
 	return all
+}
+
+// namesMost is how many pools a hint names.
+const namesMost = 8
+
+// someNames are names as far as they fit into a hint.
+func someNames(found []api.Found) string {
+	if len(found) <= namesMost {
+		return names(found)
+	}
+	return fmt.Sprintf("%s and %d more, see scgictl list", names(found[:namesMost]), len(found)-namesMost)
 }
 
 func names(found []api.Found) string {

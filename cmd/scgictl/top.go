@@ -22,7 +22,7 @@ func topCommand(c *ctl) *cobra.Command {
 	cmd := c.poolCommand(poolVerb{
 		verb:    "top",
 		changes: true, // on a key
-		short:   "Watch a pool live, and steer its workers",
+		short:   "Watch a pool live, and control its workers",
 		long: "top shows a pool as it goes: its state, the rate of requests, the time that they\nwait and are served, and its workers. Keys sort the workers, and retire, kill or\n" +
 			"dump one; ? shows them all. Curves are of the last 60 seconds, percentiles of\nthe last 10.",
 		example: "  scgictl top wiki\n  scgictl top wiki -n 5s\n  scgictl top wiki --once",

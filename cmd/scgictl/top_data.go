@@ -58,7 +58,7 @@ type topHistory struct {
 	points []topPoint
 }
 
-// add takes a look. Counts of another master than before are no continuation.
+// add takes a look. Counts of another master than before begin a new history.
 func (h *topHistory) add(s topSample) {
 	if n := len(h.looks); n > 0 {
 		last := h.looks[n-1]

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/scgid/scgid/control"
@@ -33,33 +32,9 @@ func named(name string, rest ...span) topLine {
 
 // workersLine has a bar of what the workers do, up to the maximum.
 func (m *topModel) workersLine() topLine {
-	const most = 20
+	const cells = 20
 	w, l := m.frame.status.Workers, m.frame.status.Limits
-	total := max(l.MaxWorkers, w.Total, 1)
-	cells := min(total, most)
-	line := named("workers", span{dim, "["})
-	used, sum := 0, 0
-	for _, part := range []struct {
-		n           int
-		style       style
-		utf8, ascii string
-	}{
-		{w.Busy, cyan, "█", "#"},
-		{w.Idle, green, "▒", "="},
-		{w.Starting, yellow, "+", "+"},
-		{w.Retiring, dim, "-", "-"},
-	} {
-		sum = min(sum+max(part.n, 0), total)
-		end := sum * cells / total
-		if part.n > 0 && end == used && used < cells {
-			end++ // few of many are shown all the same
-		}
-		if end > used {
-			line = append(line, span{part.style, strings.Repeat(m.look.s.either(part.utf8, part.ascii), end-used)})
-			used = end
-		}
-	}
-	return append(line, span{dim, strings.Repeat(m.look.s.either("·", "."), cells-used) + "]"}, span{plain, "  " + workerCounts(w, l)})
+	return append(named("workers", m.look.s.barSpans(w, l.MaxWorkers, cells)...), span{plain, "  " + workerCounts(w, l)})
 }
 
 func (m *topModel) waitingLine() topLine {

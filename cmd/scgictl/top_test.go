@@ -364,7 +364,7 @@ func TestTopShowsThePoolAgainWhenItIsBack(t *testing.T) {
 	if v := m.View(); !strings.Contains(v, "the master has ended\ntrying again since 15:09:27") || strings.Contains(v, "/page/") {
 		t.Errorf("a pool that ended:\n%s", v)
 	}
-	s := testSample(topEpoch.Add(2*time.Second), 0) // its counts begin anew
+	s := testSample(topEpoch.Add(2*time.Second), 0) // its counts begin again
 	s.status.PID = 9999
 	m.Update(topData{sample: s})
 	if v := m.View(); strings.Contains(v, "trying again") || !strings.Contains(v, "pid 9999") || !strings.Contains(v, "requests  -") {

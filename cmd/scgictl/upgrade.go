@@ -15,8 +15,8 @@ import (
 func upgradeCommand(c *ctl) *cobra.Command {
 	return c.operationCommand(poolVerb{
 		verb:    control.OpUpgrade,
-		short:   "Have the master execute its program anew, keeping everything",
-		long:    "upgrade has the master of a pool execute its program anew, which a package may\nhave replaced, as the same process. Workers, requests and sockets are kept. It then\nmakes sure that the new program answers.",
+		short:   "Replace the master's program, keeping workers and requests",
+		long:    "upgrade has the master of a pool execute its program again, which a package may\nhave replaced, as the same process. Workers, requests and sockets are kept. It then\nchecks that the new program answers.",
 		example: "  scgictl upgrade wiki",
 	}, c.upgrade)
 }
@@ -48,9 +48,9 @@ func (c *ctl) upgrade(ctx context.Context, t *target) error {
 	}
 	ctx, cancel = soon(ctx)
 	defer cancel()
-	kept := t.carried(ctx, cut)
+	kept := t.kept(ctx, cut)
 	err = c.show(o, func(s *screen) {
-		s.line(span{bold, t.String()}, ": ", fromTo(&before, &after), fmt.Sprintf(", pid %d kept", after.PID), kept)
+		s.line(span{bold, t.String()}, ": ", fromTo(&before, &after), fmt.Sprintf("; pid %d", after.PID), kept, " kept")
 	})
 	c.notes(o)
 	return err
@@ -78,7 +78,7 @@ func upgradeOver(before, now *control.Status) bool {
 // lostAt is the error for a master that did not come back as it should.
 func (c *ctl) lostAt(ctx context.Context, t *target, last *control.Status, err error) error {
 	if ctx.Err() != nil {
-		return control.Errorf(control.CodeTimeout, "no longer waiting, the upgrade of %s goes on", t)
+		return control.Errorf(control.CodeTimeout, "stopped waiting; the upgrade of %s continues", t)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = errors.New("it does not answer")
@@ -96,7 +96,7 @@ func (c *ctl) lostAt(ctx context.Context, t *target, last *control.Status, err e
 // fromTo names both programs, as far as is needed to tell them apart.
 func fromTo(before, after *control.Status) string {
 	if before.Build == after.Build {
-		return "executed anew, the program is the same build"
+		return "upgraded in place (same build)"
 	}
 	from, to := before.Version, after.Version
 	if from == to {
@@ -111,8 +111,9 @@ func build(st *control.Status) string {
 	return fmt.Sprintf(" (build %.*s)", most, st.Build)
 }
 
-// carried says what was there before the master was cut off and still is.
-func (t *target) carried(ctx context.Context, cut time.Time) string {
+// kept says which workers and requests were there when the connection was cut
+// and still are; nothing, if the caller may not see them.
+func (t *target) kept(ctx context.Context, cut time.Time) string {
 	workers, err := t.Workers(ctx)
 	if err != nil {
 		return ""
@@ -127,15 +128,18 @@ func (t *target) carried(ctx context.Context, cut time.Time) string {
 			old++
 		}
 	}
-	text := ", " + plural(old, "worker")
 	n := 0
 	for _, r := range requests {
 		if r.AgeSeconds >= since {
 			n++
 		}
 	}
-	if n > 0 {
-		text += " and " + plural(n, "request")
+	all := "all requests" // those of the moment between have ended
+	switch {
+	case n == 1:
+		all = "1 request"
+	case n > 1:
+		all = "all " + plural(n, "request")
 	}
-	return text + " carried over"
+	return ", " + plural(old, "worker") + " and " + all
 }

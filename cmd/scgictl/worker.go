@@ -17,7 +17,7 @@ func (c *ctl) workerCommand(v poolVerb, first func(context.Context, *target, uin
 	v.complete = c.completeWorkers
 	v.check = func(args []string) error {
 		if id, err := strconv.ParseUint(args[0], 10, 64); err != nil || id == 0 {
-			return usage(fmt.Sprintf("%q is no id of a worker", args[0]), "scgictl workers shows the ids; scgictl "+v.verb+" [NAME] WORKER")
+			return usage(fmt.Sprintf("%q is not a worker id", args[0]), "scgictl workers shows the ids; scgictl "+v.verb+" [NAME] WORKER")
 		}
 		return nil
 	}
@@ -38,7 +38,7 @@ func (c *ctl) workerCommand(v poolVerb, first func(context.Context, *target, uin
 	return c.poolCommand(v)
 }
 
-// workerError has a hint where there is no such worker.
+// workerError adds a hint if the worker does not exist.
 func workerError(t *target, err error) error {
 	e := *control.AsError(err)
 	if e.Code != control.CodeNoWorker {
