@@ -86,6 +86,8 @@ func eachMessage(b []byte, take func([]byte) bool) (bool, error) {
 	return false, nil
 }
 
+// netlinkError reads the errno of struct nlmsgerr, which is negative. The kernel
+// says ENOENT where the module for a family is missing.
 func netlinkError(body []byte) error {
 	if len(body) < 4 {
 		return errors.New("a netlink error has a wrong length")

@@ -87,6 +87,8 @@ func (c *ctl) completeVerb(v poolVerb) cobra.CompletionFunc {
 	}
 }
 
+// completeNames gives the pools that answer. A name that no pool can have may be
+// anything: it is not put onto a command line.
 func (c *ctl) completeNames() []cobra.Completion {
 	found, err := c.sockets()
 	if err != nil {

@@ -73,6 +73,8 @@ a file, and removes all that it wrote if one cannot be written.`,
 	return cmd
 }
 
+// create checks everything before it writes anything; with --dry-run that is all.
+// The notes come last: they are about the system with the files in place.
 func (c *ctl) create(ctx context.Context, name string, command []string, f createFlags) error {
 	if f.user && (f.shared || f.webGroup != "") {
 		return usage("--shared-user and --web-group are for pools of the system", "leave them out, or --user")

@@ -71,6 +71,7 @@ func newPlan(s *setup, command []string, f createFlags) (*plan, error) {
 func (p *plan) compose(command, set []string) (string, error) {
 	for _, s := range set {
 		key, _, _ := strings.Cut(s, "=")
+		// The socket unit opens the sockets, so the master would ignore these.
 		switch key {
 		case "Pool.Listen", "Pool.ListenMode":
 			return "", usage("--set "+key+" has no effect where systemd listens", "use --listen")

@@ -106,6 +106,8 @@ func (p *plan) cgiRoot() (dir string, ok bool) {
 	return strings.TrimSuffix(filepath.Clean(dir), "/"), true
 }
 
+// showPlan prints what was written and what to type next or, with --dry-run, the
+// files themselves.
 func (c *ctl) showPlan(p *plan, dryRun bool) error {
 	out := created{Name: p.name, User: p.user, WebGroup: p.web, Listen: p.addresses(), DryRun: dryRun,
 		Notes: some(p.notes), Next: p.next()}
@@ -170,6 +172,7 @@ func (s *screen) tabbed(line string) {
 // warning begins a note of what will not work.
 const warning = "warning: "
 
+// notes prints notes apart from what comes before, warnings by that word.
 func (s *screen) notes(notes []string) {
 	if len(notes) > 0 {
 		s.line()
@@ -207,9 +210,14 @@ func (p *plan) advise() {
 		p.notes = append(p.notes, fmt.Sprintf("it runs in %s, where scgi-wsgi looks for %s: the directory that has it is set with "+
 			"--set Worker.WorkingDirectory=DIR", dir, app))
 	}
-	if p.root != "" {
-		return
+	if p.root == "" { // else the files of the application are elsewhere
+		p.absent()
+		p.reach()
 	}
+}
+
+// absent warns of what the configuration names and is not there.
+func (p *plan) absent() {
 	env, err := p.loaded.Environ()
 	if err == nil {
 		_, err = checkCommand(p.loaded.Worker.ExecStart, env)
@@ -222,7 +230,6 @@ func (p *plan) advise() {
 			p.notes = append(p.notes, warning+plainly(err)+": no worker can start")
 		}
 	}
-	p.reach()
 }
 
 // plainly is an error of stat(2) in a sentence.

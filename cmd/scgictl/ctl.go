@@ -41,6 +41,7 @@ const upgradeLimit = 60 * time.Second
 // answerTime is how long a master may take to answer what takes no time.
 const answerTime = 30 * time.Second
 
+// newCtl is the command on this machine; tests have machines of their own.
 func newCtl() *ctl {
 	c := &ctl{
 		out: newScreen(os.Stdout), err: newScreen(os.Stderr), in: os.Stdin,
@@ -123,21 +124,23 @@ func harmless(text string) string {
 	return b.String()
 }
 
-// confirm asks a question and returns whether the answer was yes. An interrupt is
-// an error: it answers nothing.
-func (c *ctl) confirm(ctx context.Context, question string) (bool, error) {
+// confirm asks a question; any answer but yes is an error, and so is an interrupt.
+func (c *ctl) confirm(ctx context.Context, question string) error {
 	c.err.WriteString(c.err.clean(question) + " [y/N] ")
 	c.err.Flush()
 	answer, err := orEnd(ctx, func() (string, error) { return readLine(c.in) })
 	if ctx.Err() != nil {
 		c.err.WriteString("\n") // the question has none
-		return false, control.Errorf(control.CodeFailed, "interrupted, nothing was done")
+		return control.Errorf(control.CodeFailed, "interrupted, nothing was done")
 	}
 	if err != nil {
-		return false, fmt.Errorf("cannot read the answer: %v", err)
+		return fmt.Errorf("cannot read the answer: %v", err)
 	}
-	answer = strings.ToLower(strings.TrimSpace(answer))
-	return answer == "y" || answer == "yes", nil
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	}
+	return control.Errorf(control.CodeFailed, "nothing was done")
 }
 
 // readLine reads one line and nothing beyond it. The end of the file ends a

@@ -105,6 +105,8 @@ type doctor struct {
 	where []string    // addresses of the listeners
 }
 
+// doctor examines in the order of a request's way, so that the first failure is
+// the cause of those after it as a rule.
 func (c *ctl) doctor(ctx context.Context, name string, f doctorFlags) error {
 	d := &doctor{ctl: c, doctorFlags: f, name: name}
 	if err := d.prepare(ctx); err != nil {

@@ -47,6 +47,8 @@ func (d *doctor) backlog(to endpoint) (n, limit int, err error) {
 	return 0, 0, err
 }
 
+// judgeBacklog grades n waiting connections of at most limit; most is the kernel's
+// bound on every limit, which no unit can raise.
 func judgeBacklog(n, limit, most int, pool string) (g grade, hint string) {
 	raise := "raise Backlog= in scgid@" + pool + ".socket"
 	switch {

@@ -36,6 +36,8 @@ func (d *doctor) loadConfig() {
 	}
 }
 
+// checkConfig gives each mistake a line of its own. A pool that runs without a file
+// is good: scgid run has none.
 func (d *doctor) checkConfig(context.Context) {
 	const what = "configuration"
 	var many config.Errors

@@ -33,6 +33,8 @@ func descriptorNeed(queue, workers int) (need, reload int) {
 	return need, need + descriptorsOfWorker*workers
 }
 
+// checkDescriptors compares the limit of the running master, not the unit's: it may
+// have been started with another one.
 func (d *doctor) checkDescriptors(context.Context) {
 	const what = "descriptors"
 	if !d.told() || d.status.PID <= 0 {
@@ -139,6 +141,8 @@ func (d *doctor) checkRequest(ctx context.Context) {
 	d.judgeReply("GET "+d.uri, code, took, got, err)
 }
 
+// judgeReply grades the answer to the request that was tried. A status below 500 is
+// never a failure: what "/" means is the application's affair.
 func (d *doctor) judgeReply(asked string, code int, took timing, got int64, err error) {
 	const what = "request"
 	answer := fmt.Sprintf("%s: %d, %s, after %s", asked, code, plural(uint64(got), "byte"), duration(took.Whole))
@@ -214,6 +218,8 @@ func parseUnits(text string) []unitState {
 	return all
 }
 
+// checkUnits comes last: a unit that has failed is the consequence of what was
+// found before.
 func (d *doctor) checkUnits(context.Context) {
 	const what = "unit"
 	for _, u := range d.units {

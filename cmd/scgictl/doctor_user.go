@@ -48,6 +48,8 @@ func findWebUser(name string) (*account, error) {
 	return nil, nil
 }
 
+// findAccount looks a user up with all its groups, by whatever nsswitch.conf(5)
+// names.
 func findAccount(name string) (*account, error) {
 	u, err := user.Lookup(name)
 	if err != nil {

@@ -8,5 +8,5 @@ func dumpCommand(c *ctl) *cobra.Command {
 		short:   "Have a worker write its stacks to its log",
 		long:    "dump has a worker write the stacks of all its threads to its standard error, which\nthe journal or the log of the pool keeps. Only workers that say they can are told.",
 		example: "  scgictl dump wiki 12",
-	}, nil, "writes its stacks to its log")
+	}, nil)
 }

@@ -34,6 +34,8 @@ func eventsCommand(c *ctl) *cobra.Command {
 	return cmd
 }
 
+// events follows a pool over upgrades and crashes of its master, until it has shown
+// most events; 0 is no limit.
 func (c *ctl) events(ctx context.Context, t *target, most int) error {
 	seen, last := 0, uint64(0)
 	each := func(e control.Event) error {
@@ -100,6 +102,7 @@ func (c *ctl) following(t *target) func() error {
 	}
 }
 
+// event prints one event: moment, kind, and what it says besides.
 func (s *screen) event(e *control.Event) {
 	when, text := span{dim, e.Time.Local().Format("15:04:05.000")}, eventText(e)
 	if text == "" { // no blanks at the end of the line
@@ -109,6 +112,8 @@ func (s *screen) event(e *control.Event) {
 	s.line(when, "  ", span{eventStyle(e), fmt.Sprintf("%-15s", e.Kind)}, "  ", text)
 }
 
+// eventStyle paints what went wrong, what may, and what is good again; the rest is
+// plain, so that these are found in a long list.
 func eventStyle(e *control.Event) style {
 	switch e.Kind {
 	case control.EventOperation:

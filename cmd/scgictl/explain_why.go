@@ -53,6 +53,7 @@ func (r reading) why() []reason {
 	return all
 }
 
+// startFails is asked first: without workers all other reasons are consequences.
 func (r reading) startFails() []reason {
 	st := r.status.Starts
 	if r.status.State != control.Failing && st.FailuresInRow == 0 {
@@ -91,6 +92,7 @@ func (c *ctl) logHint(t *target, pool string) string {
 	return text + ": journalctl -u scgid@" + pool
 }
 
+// stopping is a pool at its beginning or end, where waiting is as it should be.
 func (r reading) stopping() []reason {
 	s := r.status
 	switch s.State {
@@ -105,6 +107,7 @@ func (r reading) stopping() []reason {
 	return nil
 }
 
+// pause is an operator's doing. The pool works, but nothing is accepted.
 func (r reading) pause() []reason {
 	s := r.status
 	if s.State != control.Paused {
@@ -117,6 +120,7 @@ func (r reading) pause() []reason {
 	return []reason{{notable, "paused", text + "; new connections wait in the kernel's backlog", "scgictl resume " + r.as}}
 }
 
+// refusals tells those of this second from those that were counted before.
 func (r reading) refusals() []reason {
 	s := r.status
 	if r.refused > 0 {
@@ -209,6 +213,8 @@ func (r reading) oldest() string {
 		bounded(old.Method, 20), bounded(old.URI, 120), seconds(old.AgeSeconds), old.Worker)
 }
 
+// moreWorkers is the hint where all are busy: either there are too few, or the
+// requests take too long.
 func (r reading) moreWorkers() string {
 	now := r.status.Limits.MaxWorkers
 	if now >= control.WorkersMax {
@@ -250,6 +256,8 @@ func fill(n, limit int) string {
 	return fmt.Sprintf("%d/%d", n, limit)
 }
 
+// slowClients are connections without a whole header yet. They hold no worker, so
+// they are no reason to worry until they are many.
 func (r reading) slowClients() []reason {
 	parked, most := r.status.Queue.Parked, r.status.Limits.MaxWorkers
 	if parked == 0 {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -16,16 +17,12 @@ func killCommand(c *ctl) *cobra.Command {
 		short:   "End a worker at once, with all its children",
 		long:    "kill ends a worker at once, with all its children. The request that it works on is\nlost: its client gets an error. On a terminal it asks first.",
 		example: "  scgictl kill wiki 12\n  scgictl kill wiki 12 --yes",
-	}, func(ctx context.Context, t *target, id uint64) (bool, error) {
+	}, func(ctx context.Context, t *target, id uint64) error {
 		if yes || !c.asks {
-			return true, nil
+			return nil
 		}
-		ok, err := c.confirm(ctx, killQuestion(ctx, t, id))
-		if err == nil && !ok {
-			err = control.Errorf(control.CodeFailed, "nothing was done")
-		}
-		return ok, err
-	}, "is killed")
+		return c.confirm(ctx, killQuestion(ctx, t, id))
+	})
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
 }
@@ -35,21 +32,21 @@ func killCommand(c *ctl) *cobra.Command {
 func killQuestion(ctx context.Context, t *target, id uint64) string {
 	ctx, cancel := soon(ctx)
 	defer cancel()
-	question := fmt.Sprintf("Kill worker %d of %s?", id, t)
-	workers, err := t.Workers(ctx)
-	if err != nil {
-		return question
+	worker := fmt.Sprintf("worker %d of %s", id, t)
+	workers, _ := t.Workers(ctx)
+	if i := slices.IndexFunc(workers, func(w control.Worker) bool { return w.ID == id }); i >= 0 {
+		return killText(worker, workers[i])
 	}
-	for _, w := range workers {
-		switch r := w.Request; {
-		case w.ID != id:
-		case r != nil && w.Active > 1:
-			return fmt.Sprintf("Kill worker %d of %s, which loses %d requests?", id, t, w.Active)
-		case r != nil:
-			return fmt.Sprintf("Kill worker %d of %s, which loses %s %.60s?", id, t, r.Method, r.URI)
-		default:
-			return fmt.Sprintf("Kill worker %d of %s, which is %s?", id, t, workerState(w))
-		}
+	return "Kill " + worker + "?"
+}
+
+// killText asks about a worker by what it does.
+func killText(worker string, w control.Worker) string {
+	switch r := w.Request; {
+	case r != nil && w.Active > 1:
+		return fmt.Sprintf("Kill %s, which loses %d requests?", worker, w.Active)
+	case r != nil:
+		return fmt.Sprintf("Kill %s, which loses %s %.60s?", worker, r.Method, r.URI)
 	}
-	return question
+	return fmt.Sprintf("Kill %s, which is %s?", worker, workerState(w))
 }

@@ -37,6 +37,7 @@ func listCommand(c *ctl) *cobra.Command {
 	}
 }
 
+// list shows those that answer, and those that should but do not.
 func (c *ctl) list(ctx context.Context) error {
 	if c.socket != "" {
 		return usage("list takes no --socket", "scgictl status --socket "+c.socket)
@@ -91,6 +92,8 @@ func isNotRunning(err error) bool {
 	return errors.As(err, &e) && e.Code == control.CodeNotRunning
 }
 
+// list prints a line for each pool. One that does not answer has its line, too: it
+// is the one that somebody looks for.
 func (s *screen) list(pools []listed) {
 	t := &table{columns: []column{
 		{head: "NAME"}, {head: "STATE"}, {head: "BUSY", right: true}, {head: "WAITING", right: true},

@@ -112,6 +112,7 @@ func rootCommand(c *ctl) *cobra.Command {
 	return root
 }
 
+// addGroup adds commands below a title of the help text.
 func addGroup(root *cobra.Command, c *ctl, title string, verbs []func(*ctl) *cobra.Command) {
 	root.AddGroup(&cobra.Group{ID: title, Title: title})
 	for _, verb := range verbs {

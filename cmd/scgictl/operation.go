@@ -13,32 +13,42 @@ import (
 	"github.com/scgid/scgid/control/api"
 )
 
+// waitFlags are --wait and --no-wait. Units and scripts say which they mean,
+// though one of them is the default.
+type waitFlags struct{ yes, no bool }
+
+func (f *waitFlags) add(cmd *cobra.Command, yes, no string) {
+	cmd.Flags().BoolVar(&f.yes, "wait", false, yes)
+	cmd.Flags().BoolVar(&f.no, "no-wait", false, no)
+}
+
+func (f *waitFlags) check(verb string) error {
+	if f.yes && f.no {
+		return usage("--wait and --no-wait exclude each other", "scgictl "+verb+" --help")
+	}
+	return nil
+}
+
 // operationCommand makes the command of a verb that runs an operation: perform
 // runs it and prints the result.
 func (c *ctl) operationCommand(v poolVerb, perform func(context.Context, *target) error) *cobra.Command {
-	var wait, noWait bool
+	var wait waitFlags
 	var limit timeFlag
 	v.changes = true
-	v.check = func([]string) error {
-		if noWait && wait {
-			return usage("--wait and --no-wait exclude each other", "scgictl "+v.verb+" --help")
-		}
-		return nil
-	}
+	v.check = func([]string) error { return wait.check(v.verb) }
 	v.run = func(ctx context.Context, t *target, _ []string) error {
 		if limit.d > 0 {
 			bounded, cancel := context.WithTimeout(ctx, limit.d)
 			defer cancel()
 			ctx = bounded
 		}
-		if noWait {
+		if wait.no {
 			return c.begin(ctx, t, v.verb)
 		}
 		return perform(ctx, t)
 	}
 	cmd := c.poolCommand(v)
-	cmd.Flags().BoolVar(&wait, "wait", false, "return when it has ended; this is the default")
-	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when it has begun")
+	wait.add(cmd, "return when it has ended; this is the default", "return when it has begun")
 	cmd.Flags().Var(&limit, "timeout", "stop waiting after this time; the operation continues (default: wait until it has ended)")
 	return cmd
 }
@@ -193,6 +203,8 @@ func (c *ctl) showPerformed(t *target, kind string, o *control.Operation) error 
 	return err
 }
 
+// notes prints what an operation could not change on standard error, where it is
+// seen if the output goes to a file.
 func (c *ctl) notes(o *control.Operation) {
 	if c.json {
 		return // they are in there

@@ -33,21 +33,32 @@ func (c *ctl) begin(ctx context.Context, t *target, kind string) error {
 			return c.showPerformed(t, kind, &o)
 		case <-time.After(lookAgain):
 		}
-		st, err := t.Status(ctx)
-		switch now := st.Operation; {
-		case err != nil && (isNotRunning(err) || control.AsError(err).Code == control.CodeOver):
-			// The order's own error says it better.
+		now, err := t.running(ctx)
+		switch {
 		case err != nil:
 			return failed(ctx, t, kind, err)
-		case now == nil:
-		case now.State != control.OpRunning:
-			// It is not ours, or ours has ended and is about to say so.
+		case now == nil: // ours has not begun, or has ended and is about to say so
 		case now.Kind == kind && !same(before.Operation, now):
 			return c.showBegun(t, kind, now, "has begun")
 		case time.Since(asked) >= patience:
 			return c.showBegun(t, kind, nothing{}, "waits for the "+now.Kind+" in progress")
 		}
 	}
+}
+
+// running is the operation in progress, or nil. A master that has ended meanwhile
+// is not an error: what was ordered from it says that better.
+func (t *target) running(ctx context.Context) (*control.Operation, error) {
+	st, err := t.Status(ctx)
+	switch {
+	case err != nil && (isNotRunning(err) || control.AsError(err).Code == control.CodeOver):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case st.Operation == nil || st.Operation.State != control.OpRunning:
+		return nil, nil
+	}
+	return st.Operation, nil
 }
 
 // same says whether both are the same operation; a may be nil.

@@ -55,6 +55,7 @@ func (p *progress) due() <-chan time.Time {
 	return time.After(p.at.Add(p.every).Sub(p.now()))
 }
 
+// show prints what waits.
 func (p *progress) show() {
 	p.last, p.next, p.at = p.next, "", p.now()
 	if p.rewrite {

@@ -72,6 +72,8 @@ func completeConfigured(_ *cobra.Command, args []string, _ string) ([]cobra.Comp
 	return all, cobra.ShellCompDirectiveNoFileComp
 }
 
+// remove looks at everything before it stops anything, and stops the pool before it
+// removes anything: a pool that cannot be stopped keeps its files.
 func (c *ctl) remove(ctx context.Context, name string, f removeFlags) error {
 	if f.user && f.purge {
 		return usage("--purge is for pools of the system", "one of systemctl --user keeps nothing of its own")
@@ -90,11 +92,7 @@ func (c *ctl) remove(ctx context.Context, name string, f removeFlags) error {
 	}
 	kept := s.existing(s.kept())
 	if f.purge && len(kept) > 0 && !f.yes && c.asks {
-		ok, err := c.confirm(ctx, "Remove "+strings.Join(s.shown(kept), " and ")+" for good?")
-		if err == nil && !ok {
-			err = control.Errorf(control.CodeFailed, "nothing was done")
-		}
-		if err != nil {
+		if err := c.confirm(ctx, "Remove "+strings.Join(s.shown(kept), " and ")+" for good?"); err != nil {
 			return err
 		}
 	}
@@ -241,6 +239,7 @@ func cannotRemove(path string, err error) error {
 	return errors.New(text)
 }
 
+// removed prints what was removed and, by the word left, what was not.
 func (s *screen) removed(r *removed) {
 	s.line(span{bold, r.Name}, ": removed")
 	for _, path := range r.Removed {

@@ -107,6 +107,8 @@ func targetURL(target string) *url.URL {
 var withoutVar = []string{"Connection", "Content-Length", "Keep-Alive", "Proxy", "Proxy-Authenticate",
 	"Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
 
+// addHeader takes a field as typed. Fields that would get lost on the way are
+// refused: somebody would look for the fault in the application.
 func addHeader(r *http.Request, line string) error {
 	name, value, ok := strings.Cut(line, ":")
 	letter := func(c rune) bool {

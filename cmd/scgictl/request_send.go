@@ -82,6 +82,7 @@ func (a *ask) send(ctx context.Context, to endpoint, head func(*http.Response) (
 	return took, got, err
 }
 
+// write sends the header and then the body.
 func (a *ask) write(conn net.Conn) error {
 	head, err := scgi.AppendHeader(nil, a.vars)
 	if err != nil {
@@ -95,6 +96,8 @@ func (a *ask) write(conn net.Conn) error {
 	return err
 }
 
+// receive reads the reply and notes when its first byte came. It tells a
+// connection that was closed without one from a reply that broke off.
 func (a *ask) receive(conn net.Conn, began time.Time, took *timing, head func(*http.Response) (io.Writer, error)) (int64, error) {
 	r := bufio.NewReader(conn)
 	_, err := r.Peek(1)

@@ -92,6 +92,8 @@ type summaryTiming struct {
 	Whole     float64 `json:"whole"`
 }
 
+// summary is the reply as JSON, which is printed also where the reply is broken:
+// it says how far it came.
 func (c *ctl) summary(a *ask, to endpoint, r *http.Response, took timing, got int64, err error, f requestFlags) error {
 	s := summary{Address: to.String(), Method: a.req.Method, URI: a.req.RequestURI, Bytes: got, Whole: err == nil,
 		Seconds: summaryTiming{took.Connect.Seconds(), took.Sent.Seconds(), took.FirstByte.Seconds(), took.Whole.Seconds()}}
@@ -141,6 +143,7 @@ func looksBinary(b []byte) bool {
 	return odd*10 > len(b)
 }
 
+// Write prints whole characters only; what a part ends with may be half of one.
 func (t *terminalBody) Write(p []byte) (int, error) {
 	if !t.begun {
 		t.begun, t.binary = true, looksBinary(p)

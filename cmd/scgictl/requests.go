@@ -26,6 +26,7 @@ func requestsCommand(c *ctl) *cobra.Command {
 	})
 }
 
+// requests prints a table with the request last: it alone is cut to the width.
 func (s *screen) requests(requests []control.Request) {
 	if len(requests) == 0 {
 		s.line("no requests")

@@ -8,5 +8,5 @@ func retireCommand(c *ctl) *cobra.Command {
 		short:   "Have a worker finish what it holds and leave",
 		long:    "retire tells a worker to finish what it holds and to leave. No request is lost.\nIf the pool needs it, another one is started.",
 		example: "  scgictl retire wiki 12",
-	}, nil, "finishes what it holds and leaves")
+	}, nil)
 }

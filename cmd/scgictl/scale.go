@@ -35,6 +35,8 @@ func scaleCommand(c *ctl) *cobra.Command {
 	return cmd
 }
 
+// scale prints the limits that hold now, which may differ from those asked for:
+// the master adjusts the others.
 func (c *ctl) scale(ctx context.Context, t *target, change control.Change) error {
 	ctx, cancel := soon(ctx)
 	defer cancel()

@@ -36,6 +36,7 @@ func statusCommand(c *ctl) *cobra.Command {
 // nameOnly says that the caller may see no more than name and state.
 func nameOnly(st *control.Status) bool { return st.PID == 0 && st.Since.IsZero() }
 
+// showNameOnly leaves out the zeros that stand for what the caller may not see.
 func (c *ctl) showNameOnly(st *control.Status) error {
 	seen := struct {
 		Name  string `json:"name"`
@@ -58,6 +59,7 @@ func stateSpan(state string) span {
 	return span{yellow, state}
 }
 
+// status prints what is wrong first, then the figures.
 func (s *screen) status(st *control.Status) {
 	s.line(span{bold, st.Name}, ": ", stateSpan(st.State), stateDetail(st))
 	s.line(span{dim, fmt.Sprintf("  up %s since %s, pid %d, scgid %s, generation %d",
@@ -85,6 +87,7 @@ func (s *screen) status(st *control.Status) {
 	s.listeners(st.Queue.Listeners)
 }
 
+// stateDetail follows a state that has a reason or an end.
 func stateDetail(st *control.Status) string {
 	switch {
 	case st.State == control.Failing:
@@ -215,6 +218,8 @@ func exitText(exits map[string]uint64) string {
 	return count(sum) + ": " + strings.Join(parts, ", ")
 }
 
+// listeners prints the addresses whole: they are copied from here into the
+// configuration of web servers.
 func (s *screen) listeners(all []control.Listener) {
 	if len(all) == 0 {
 		return
@@ -230,6 +235,7 @@ func (s *screen) listeners(all []control.Listener) {
 	s.table(t)
 }
 
+// backlogSpan is yellow from half of the limit: a burst may fill the rest.
 func backlogSpan(l control.Listener) span {
 	if l.Backlog < 0 {
 		return span{dim, "backlog not known"}

@@ -13,7 +13,8 @@ import (
 )
 
 func stopCommand(c *ctl) *cobra.Command {
-	var now, wait, noWait bool
+	var now bool
+	var wait waitFlags
 	var limit timeFlag
 	cmd := c.poolCommand(poolVerb{
 		verb:    "stop",
@@ -21,15 +22,10 @@ func stopCommand(c *ctl) *cobra.Command {
 		short:   "Finish all accepted requests and end the pool",
 		long:    "stop has a pool finish all requests that it accepted, and end. It waits until that\nis done and says how many there were. It is not an error if the pool does not run.",
 		example: "  scgictl stop wiki\n  scgictl stop wiki --limit 10s\n  scgictl stop wiki --now",
-		check: func([]string) error {
-			if noWait && wait {
-				return usage("--wait and --no-wait exclude each other", "scgictl stop --help")
-			}
-			return nil
-		},
+		check:   func([]string) error { return wait.check("stop") },
 		run: func(ctx context.Context, t *target, _ []string) error {
 			args := control.StopArgs{Now: now, Limit: control.Seconds(limit.d)}
-			if noWait {
+			if wait.no {
 				return c.beginStop(ctx, t, args)
 			}
 			return c.stop(ctx, t, args)
@@ -37,8 +33,7 @@ func stopCommand(c *ctl) *cobra.Command {
 	})
 	cmd.Flags().BoolVar(&now, "now", false, "do not wait for requests at work: they are lost")
 	cmd.Flags().Var(&limit, "limit", "wait at most this long for requests at work (default: StopTimeoutSec=)")
-	cmd.Flags().BoolVar(&wait, "wait", false, "return when the pool has ended; this is the default")
-	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when the stop has begun")
+	wait.add(cmd, "return when the pool has ended; this is the default", "return when the stop has begun")
 	run := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return c.forgive(run(cmd, args), args)
@@ -99,6 +94,7 @@ func (c *ctl) await(ended <-chan error) error {
 	return <-ended
 }
 
+// stopped says what became of the requests; lost ones are red.
 func (s *screen) stopped(t *target, r *control.StopReport) {
 	lost := span{plain, fmt.Sprintf("%s lost", count(r.Lost))}
 	if r.Lost > 0 {

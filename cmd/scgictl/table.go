@@ -92,6 +92,7 @@ func (s *screen) widths(t *table, rows [][]span) []int {
 	return widths
 }
 
+// tableRow prints a row without blanks at its end.
 func (s *screen) tableRow(t *table, row []span, widths []int) {
 	var b strings.Builder
 	b.WriteString(strings.Repeat(" ", t.indent))

@@ -77,6 +77,7 @@ func (h *topHistory) add(s topSample) {
 	}
 }
 
+// pointOf is what happened between two looks at the same master.
 func pointOf(a, b *topSample) topPoint {
 	return topPoint{
 		from: a.at, to: b.at,
@@ -156,6 +157,7 @@ type topTimes struct {
 	P95 float64 `json:"p95"`
 }
 
+// report is the frame as --json prints it.
 func (f *topFrame) report() topReport {
 	r := topReport{Status: f.status, Workers: []topWorkerReport{}, Queued: f.queued.report(), Service: f.service.report()}
 	if rate, ok := f.rate(); ok {

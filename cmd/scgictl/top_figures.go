@@ -37,6 +37,8 @@ func (m *topModel) workersLine() topLine {
 	return append(named("workers", m.look.s.barSpans(w, l.MaxWorkers, cells)...), span{plain, "  " + workerCounts(w, l)})
 }
 
+// waitingLine says what waits, from the master to the kernel, and what was refused
+// or lost, if anything was.
 func (m *topModel) waitingLine() topLine {
 	q, r := m.frame.status.Queue, m.frame.status.Requests
 	look := plain

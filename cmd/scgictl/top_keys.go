@@ -73,6 +73,8 @@ func (m *topModel) keys(msg tea.KeyMsg) tea.Cmd {
 	return tea.Batch(next...)
 }
 
+// key takes one key. A question takes all but those that end the program, and any
+// key ends the help.
 func (m *topModel) key(k string) tea.Cmd {
 	switch {
 	case k == "ctrl+c":

@@ -150,21 +150,10 @@ func (m *topModel) ask(verb string) {
 		q.text = fmt.Sprintf("Retire worker %d, which is %s?", w.ID, workerState(w.Worker))
 	case verb == "dump":
 		q.text = fmt.Sprintf("Have worker %d write its stacks to its log?", w.ID)
-	case w.Request != nil && w.Active > 1:
-		q.text = fmt.Sprintf("Kill worker %d, which loses %d requests?", w.ID, w.Active)
-	case w.Request != nil:
-		q.text = fmt.Sprintf("Kill worker %d, which loses %s %.60s?", w.ID, w.Request.Method, w.Request.URI)
 	default:
-		q.text = fmt.Sprintf("Kill worker %d, which is %s?", w.ID, workerState(w.Worker))
+		q.text = killText(fmt.Sprintf("worker %d", w.ID), w.Worker)
 	}
 	m.question, m.message = q, span{}
-}
-
-// doneTexts say what was done to worker %d.
-var doneTexts = map[string]string{
-	"retire": "worker %d finishes what it holds and leaves",
-	"kill":   "worker %d is killed",
-	"dump":   "worker %d writes its stacks to its log",
 }
 
 // answer takes yes or no.
@@ -178,10 +167,11 @@ func (m *topModel) answer(yes bool) tea.Cmd {
 	m.acting = true
 	m.message = span{dim, "asking the pool"}
 	return func() tea.Msg {
-		return topDone{text: fmt.Sprintf(doneTexts[q.verb], q.worker), err: m.act(q.verb, q.worker)}
+		return topDone{text: fmt.Sprintf("worker %d %s", q.worker, workerDone[q.verb]), err: m.act(q.verb, q.worker)}
 	}
 }
 
+// done shows what became of a retire, kill or dump.
 func (m *topModel) done(d topDone) {
 	m.acting, m.message = false, span{green, d.text}
 	if d.err != nil {

@@ -124,6 +124,8 @@ func (m *topModel) columns(width int) (columns []topColumn, widths []int) {
 	}
 }
 
+// tableRow is one worker. The selected one has no colours of its own: they would
+// be hard to read in reverse.
 func (m *topModel) tableRow(w topWorker, columns []topColumn, widths []int, width int) topLine {
 	selected := w.ID == m.selected
 	line := topLine{{plain, "  "}}

@@ -78,6 +78,7 @@ func (m *topModel) page(width int) string {
 	return b.String()
 }
 
+// title is the line that every screen has, whatever is wrong.
 func (m *topModel) title(width int) topLine {
 	st := &m.frame.status
 	name := st.Name

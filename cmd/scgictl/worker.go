@@ -10,9 +10,16 @@ import (
 	"github.com/scgid/scgid/control"
 )
 
-// workerCommand makes a command that does one thing to one worker. first may
-// be nil; what it returns ends the command, false without a word.
-func (c *ctl) workerCommand(v poolVerb, first func(context.Context, *target, uint64) (bool, error), done string) *cobra.Command {
+// workerDone are the verbs on one worker, each with what the worker does then.
+var workerDone = map[string]string{
+	"retire": "finishes what it holds and leaves",
+	"kill":   "is killed",
+	"dump":   "writes its stacks to its log",
+}
+
+// workerCommand makes a command that does one thing to one worker. An error of
+// first, which may be nil, ends the command before.
+func (c *ctl) workerCommand(v poolVerb, first func(context.Context, *target, uint64) error) *cobra.Command {
 	v.args, v.min, v.max, v.changes = "WORKER", 1, 1, true
 	v.complete = c.completeWorkers
 	v.check = func(args []string) error {
@@ -24,7 +31,7 @@ func (c *ctl) workerCommand(v poolVerb, first func(context.Context, *target, uin
 	v.run = func(ctx context.Context, t *target, args []string) error {
 		id, _ := strconv.ParseUint(args[0], 10, 64)
 		if first != nil {
-			if ok, err := first(ctx, t, id); err != nil || !ok {
+			if err := first(ctx, t, id); err != nil {
 				return err
 			}
 		}
@@ -33,7 +40,7 @@ func (c *ctl) workerCommand(v poolVerb, first func(context.Context, *target, uin
 		if err := t.Call(ctx, v.verb, control.WorkerArgs{Worker: id}, nil); err != nil {
 			return workerError(t, err)
 		}
-		return c.show(nothing{}, func(s *screen) { s.line(span{bold, t.String()}, fmt.Sprintf(": worker %d ", id), done) })
+		return c.show(nothing{}, func(s *screen) { s.line(span{bold, t.String()}, fmt.Sprintf(": worker %d ", id), workerDone[v.verb]) })
 	}
 	return c.poolCommand(v)
 }

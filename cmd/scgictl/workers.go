@@ -27,6 +27,8 @@ func workersCommand(c *ctl) *cobra.Command {
 	})
 }
 
+// workers prints a table with what each one does last: it alone is cut to the
+// width.
 func (s *screen) workers(workers []control.Worker) {
 	if len(workers) == 0 {
 		s.line("no workers")
@@ -66,6 +68,7 @@ func workerState(w control.Worker) string {
 	return "busy"
 }
 
+// workerSpan paints the state of a worker.
 func workerSpan(w control.Worker) span {
 	look := yellow
 	switch {

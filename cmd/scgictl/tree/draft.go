@@ -99,6 +99,8 @@ func (d *Draft) directory(path string) (int, error) {
 	return fd, nil
 }
 
+// makeDirectory makes a directory and opens it; mkdir(2) alone would leave the mode
+// to the umask.
 func makeDirectory(p place) (fd int, err error) {
 	if err := unix.Mkdirat(p.dir, p.name, 0o755); err != nil {
 		return -1, err

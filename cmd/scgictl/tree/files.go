@@ -83,6 +83,7 @@ func (t *Tree) Exists(path string) bool {
 	return t.stat(path, false, &st) == nil
 }
 
+// stat looks at what is at path; with follow not at a link that may be there.
 func (t *Tree) stat(path string, follow bool, st *unix.Stat_t) error {
 	p, err := t.find(path, follow)
 	if err != nil {
