@@ -253,6 +253,36 @@ func TestCreateForAnotherRoot(t *testing.T) {
 	}
 }
 
+// systemd's own programs follow an absolute link out of the root.
+func TestLinksOfAnotherRootDoNotLeadHere(t *testing.T) {
+	m := booted(t)
+	root := "/tmp/hostile"
+	t.Cleanup(func() { _ = os.RemoveAll(m.path(root)) })
+	if err := put(m.path(root+"/usr/lib/sysusers.d/scgid.conf"), string(read(t, "scgid.sysusers")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(m.path(root+"/usr/lib/systemd/system/scgid@.socket"), string(read(t, "scgid@.socket")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m.run(t, "ln", "-s", "/etc", "/var", root)
+	m.run(t, "mkdir", "-p", "/var/lib/scgid/lured/kept")
+	t.Cleanup(func() { m.run(t, "rm", "-r", "/var/lib/scgid/lured") })
+	users, before := m.run(t, "cat", "/etc/passwd", "/etc/group", "/etc/shadow"), m.tree(t)
+	if out, err := m.try("scgictl", "create", "lured", "--root", root, "--", "true"); err == nil {
+		t.Errorf("create wrote: %s", out)
+	}
+	m.run(t, "rm", root+"/etc")
+	if out, err := m.try("scgictl", "remove", "lured", "--root", root, "--purge", "--force"); err == nil {
+		t.Errorf("remove removed: %s", out)
+	}
+	if after := m.tree(t); !slices.Equal(after, before) {
+		t.Errorf("changed here: %v, %v", difference(after, before), difference(before, after))
+	}
+	if after := m.run(t, "cat", "/etc/passwd", "/etc/group", "/etc/shadow"); after != users {
+		t.Errorf("users here were\n%s, are\n%s", users, after)
+	}
+}
+
 func TestCreateForAUsersManager(t *testing.T) {
 	u := newTester(t)
 	out := u.run("scgictl", "create", "my-own", "--user", "--", "scgi-cgi", "/srv/scgid-test/app.cgi")
