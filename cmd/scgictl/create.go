@@ -93,15 +93,15 @@ func (c *ctl) create(ctx context.Context, name string, command []string, f creat
 			return err
 		}
 	}
-	if err := s.free(); err != nil {
+	if err := s.checkFree(); err != nil {
 		return err
 	}
 	if !f.dryRun {
-		if err := c.carryOut(ctx, p); err != nil {
+		if err := c.apply(ctx, p); err != nil {
 			return err
 		}
 	}
-	p.advise()
+	p.noteProblems()
 	return c.showPlan(p, f.dryRun)
 }
 
@@ -177,8 +177,8 @@ func (c *ctl) mayChange(s *setup, verb string) error {
 		WithHint("run as root, or scgictl %s --user for one of your own", verb)
 }
 
-// free returns an error if files of a pool with this name exist.
-func (s *setup) free() error {
+// checkFree returns an error if files of a pool with this name exist.
+func (s *setup) checkFree() error {
 	for _, path := range s.files() {
 		whose, err := s.originOf(path)
 		switch path = s.Name(path); {

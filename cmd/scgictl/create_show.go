@@ -186,8 +186,8 @@ func (s *screen) notes(notes []string) {
 	}
 }
 
-// advise notes what is going to be in the way, as far as one can see.
-func (p *plan) advise() {
+// noteProblems notes what is going to be in the way, as far as one can see.
+func (p *plan) noteProblems() {
 	if !p.hasUnits() {
 		p.notes = append(p.notes, "scgid's units are not installed here")
 	}
@@ -211,13 +211,13 @@ func (p *plan) advise() {
 			"--set Worker.WorkingDirectory=DIR", dir, app))
 	}
 	if p.root == "" { // else the files of the application are elsewhere
-		p.absent()
-		p.reach()
+		p.noteMissing()
+		p.noteUnreadable()
 	}
 }
 
-// absent warns of what the configuration names and is not there.
-func (p *plan) absent() {
+// noteMissing warns of what the configuration names and is not there.
+func (p *plan) noteMissing() {
 	env, err := p.loaded.Environ()
 	if err == nil {
 		_, err = checkCommand(p.loaded.Worker.ExecStart, env)
@@ -261,8 +261,9 @@ func (p *plan) module() string {
 	return ""
 }
 
-// reach notes what of the command the pool's user cannot read, by the modes.
-func (p *plan) reach() {
+// noteUnreadable notes what of the command the pool's user cannot read, by the
+// modes.
+func (p *plan) noteUnreadable() {
 	if p.user == "" {
 		return
 	}
@@ -280,7 +281,7 @@ func (p *plan) reach() {
 		if path, _, _ = strings.Cut(path, ":"); !isPath(path) {
 			continue
 		}
-		what, st := a.shutOut(path)
+		what, st := a.unreadable(path)
 		if what != "" && !seen[what] {
 			seen[what] = true
 			p.notes = append(p.notes, fmt.Sprintf("%s may not read %s (%s)", p.user, what, describe(st)))
@@ -291,9 +292,9 @@ func (p *plan) reach() {
 // mayRead is a permission bit, like mayWrite.
 const mayRead = 4
 
-// shutOut returns what on the way to a file, or a directory, a user may not
+// unreadable returns what on the way to a file, or a directory, a user may not
 // pass or read; empty is nothing.
-func (a *account) shutOut(path string) (string, *unix.Stat_t) {
+func (a *account) unreadable(path string) (string, *unix.Stat_t) {
 	var st unix.Stat_t
 	err := unix.Stat(path, &st)
 	if err != nil && !errors.Is(err, unix.EACCES) {

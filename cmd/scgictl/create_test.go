@@ -112,7 +112,7 @@ func TestAModuleWantsAWorkingDirectory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.advise()
+		p.noteProblems()
 		got := ""
 		for _, note := range p.notes {
 			if app, ok := strings.CutPrefix(note, "it runs in /, where scgi-wsgi looks for "); ok && strings.HasSuffix(app, " --set Worker.WorkingDirectory=DIR") {

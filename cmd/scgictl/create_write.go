@@ -14,9 +14,9 @@ import (
 	"github.com/scgid/scgid/master/config"
 )
 
-// carryOut writes the files of a plan, and makes them known. After an error
+// apply writes the files of a plan and has systemd read them. After an error
 // nothing is left but a user: files elsewhere may be its by now.
-func (c *ctl) carryOut(ctx context.Context, p *plan) error {
+func (c *ctl) apply(ctx context.Context, p *plan) error {
 	d := p.Draft()
 	defer d.Close()
 	err := c.writeAll(ctx, p, d)

@@ -36,7 +36,7 @@ type doctorFlags struct {
 	file    string // --config
 	uri     string
 	timeout timeFlag
-	connect string // hidden: see asChild
+	connect string // hidden: see connectAs
 }
 
 func doctorCommand(c *ctl) *cobra.Command {
@@ -58,7 +58,7 @@ if a check failed.`,
 		ValidArgsFunction: c.completeName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.connect != "" {
-				return c.beChild(f.connect)
+				return c.connectOnly(f.connect)
 			}
 			name := ""
 			if len(args) > 0 {
@@ -121,7 +121,7 @@ func (c *ctl) doctor(ctx context.Context, name string, f doctorFlags) error {
 			return ctx.Err()
 		}
 	}
-	return d.tell()
+	return d.printFindings()
 }
 
 // prepare finds out what there is to look at.
@@ -193,7 +193,7 @@ func (d *doctor) learnName(name string) {
 // addresses are where the pool listens: by its own word, else by the socket
 // unit's, else by the configuration's.
 func (d *doctor) addresses() []string {
-	if d.told() {
+	if d.detailed() {
 		var all []string
 		for _, l := range d.status.Queue.Listeners {
 			all = append(all, l.Address)
@@ -244,8 +244,8 @@ func (d *doctor) add(g grade, what, text, hint string) {
 	d.checks = append(d.checks, check{what, g, text, hint})
 }
 
-// tell prints the findings, and fails if one of them did.
-func (d *doctor) tell() error {
+// printFindings prints the findings, and fails if one of them did.
+func (d *doctor) printFindings() error {
 	failed := 0
 	for _, k := range d.checks {
 		if k.Grade == bad {
@@ -267,8 +267,9 @@ func (d *doctor) tell() error {
 	return err
 }
 
-// told says whether the master told more than name and state.
-func (d *doctor) told() bool { return d.status != nil && len(d.status.Queue.Listeners) > 0 }
+// detailed says whether the status has more than name and state, which is all that
+// some callers get.
+func (d *doctor) detailed() bool { return d.status != nil && len(d.status.Queue.Listeners) > 0 }
 
 // passed says whether nothing failed in the checks called what.
 func (d *doctor) passed(what string) bool {
@@ -279,7 +280,7 @@ func (d *doctor) passed(what string) bool {
 func (d *doctor) checkControl(context.Context) {
 	const what = "control socket"
 	switch {
-	case d.status != nil && !d.told():
+	case d.status != nil && !d.detailed():
 		d.add(notable, what, d.target.Socket()+" answers, but tells you name and state only",
 			"run as root, or as a member of the group that Control.Group= or Control.ReadGroup= names")
 	case d.status != nil:

@@ -27,7 +27,7 @@ func (d *doctor) checkBacklogs(context.Context) {
 			d.add(skipped, what, fmt.Sprintf("%s: %v", to, err), "")
 			continue
 		}
-		g, hint := judgeBacklog(n, limit, somaxconn(), d.name)
+		g, hint := gradeBacklog(n, limit, somaxconn(), d.name)
 		d.add(g, what, fmt.Sprintf("%s: %s", to, fill(n, limit)), hint)
 	}
 }
@@ -47,9 +47,9 @@ func (d *doctor) backlog(to endpoint) (n, limit int, err error) {
 	return 0, 0, err
 }
 
-// judgeBacklog grades n waiting connections of at most limit; most is the kernel's
+// gradeBacklog grades n waiting connections of at most limit; most is the kernel's
 // bound on every limit, which no unit can raise.
-func judgeBacklog(n, limit, most int, pool string) (g grade, hint string) {
+func gradeBacklog(n, limit, most int, pool string) (g grade, hint string) {
 	raise := "raise Backlog= in scgid@" + pool + ".socket"
 	switch {
 	case n >= limit:

@@ -37,7 +37,7 @@ func descriptorNeed(queue, workers int) (need, reload int) {
 // have been started with another one.
 func (d *doctor) checkDescriptors(context.Context) {
 	const what = "descriptors"
-	if !d.told() || d.status.PID <= 0 {
+	if !d.detailed() || d.status.PID <= 0 {
 		d.add(skipped, what, d.noMaster(), "")
 		return
 	}
@@ -89,7 +89,7 @@ func (d *doctor) noMaster() string {
 func (d *doctor) checkWorkers(context.Context) {
 	const what = "workers"
 	s := d.status
-	if !d.told() {
+	if !d.detailed() {
 		text := d.noMaster()
 		if s == nil && d.passed("configuration") && d.conf != nil {
 			text += "; the command " + bounded(d.conf.Worker.ExecStart[0], 120) + " is there"
@@ -125,7 +125,7 @@ func (d *doctor) checkRequest(ctx context.Context) {
 		d.add(skipped, what, err.Error(), "")
 		return
 	}
-	a, closed, err := wish{uri: d.uri}.ask(ctx, strings.NewReader(""))
+	a, closed, err := requestSpec{uri: d.uri}.build(ctx, strings.NewReader(""))
 	if err != nil {
 		d.add(bad, what, err.Error(), "--uri names another path")
 		return
@@ -138,12 +138,12 @@ func (d *doctor) checkRequest(ctx context.Context) {
 		code = r.StatusCode
 		return io.Discard, nil
 	})
-	d.judgeReply("GET "+d.uri, code, took, got, err)
+	d.gradeReply("GET "+d.uri, code, took, got, err)
 }
 
-// judgeReply grades the answer to the request that was tried. A status below 500 is
+// gradeReply grades the answer to the request that was tried. A status below 500 is
 // never a failure: what "/" means is the application's affair.
-func (d *doctor) judgeReply(asked string, code int, took timing, got int64, err error) {
+func (d *doctor) gradeReply(asked string, code int, took timing, got int64, err error) {
 	const what = "request"
 	answer := fmt.Sprintf("%s: %d, %s, after %s", asked, code, plural(uint64(got), "byte"), duration(took.Whole))
 	switch {

@@ -60,7 +60,7 @@ func (d *doctor) checkSocket(ctx context.Context, to endpoint) {
 	switch {
 	case err == nil:
 		d.add(good, socketCheck, looks+": "+who+" can connect", "")
-		if d.closed(to) {
+		if d.userOnly(to) {
 			d.add(notable, socketCheck, to.address+" is in a directory of its user alone: a web server that runs as another user cannot connect",
 				"for a web server: scgictl create --user with --listen 127.0.0.1:PORT, or without --user")
 			return
@@ -79,7 +79,7 @@ func (d *doctor) checkSocket(ctx context.Context, to endpoint) {
 func (d *doctor) tryConnect(ctx context.Context, to endpoint) (who string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout.d)
 	defer cancel()
-	if d.web == nil || d.closed(to) {
+	if d.web == nil || d.userOnly(to) {
 		return "this user", connect(ctx, to)
 	}
 	who = d.web.Name
@@ -117,7 +117,7 @@ func (d *doctor) connectFault(err error) (text, hint string) {
 
 // missing says which part of a path is not there, or cannot be seen.
 func (d *doctor) missing(path string, err error) {
-	if d.closed(endpoint{"unix", path}) && errors.Is(err, unix.ENOENT) {
+	if d.userOnly(endpoint{"unix", path}) && errors.Is(err, unix.ENOENT) {
 		d.add(bad, socketCheck, path+" does not exist", d.toStartSocket())
 		return
 	}
@@ -134,7 +134,7 @@ func (d *doctor) missing(path string, err error) {
 	}
 	hint := ""
 	if errors.Is(err, unix.EACCES) {
-		if d.web != nil && !d.closed(endpoint{"unix", path}) && d.web.obstacle(path) != nil {
+		if d.web != nil && !d.userOnly(endpoint{"unix", path}) && d.web.obstacle(path) != nil {
 			d.refused(path, path)
 			return
 		}
@@ -150,7 +150,7 @@ func (d *doctor) refused(path, looks string) {
 		who = d.web.Name
 	}
 	var o *obstacle
-	if d.closed(endpoint{"unix", path}) {
+	if d.userOnly(endpoint{"unix", path}) {
 		d.add(bad, socketCheck, looks+": this user cannot connect: permission denied", "run doctor as the pool's user")
 		return
 	}

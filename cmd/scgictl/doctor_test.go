@@ -168,7 +168,7 @@ func smallListener(t *testing.T, path string) *os.File {
 // to be had. They are kept open until the test ends.
 func fillUp(t *testing.T, path, gate string) func() {
 	t.Helper()
-	a, _, err := wish{uri: "/slow?" + gate}.ask(context.Background(), nil)
+	a, _, err := requestSpec{uri: "/slow?" + gate}.build(context.Background(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func TestBacklogIsJudgedByItsLimit(t *testing.T) {
 		{0, 64, 64, notable, "net.core.somaxconn"},
 		{0, 64, 4096, notable, "Backlog= in scgid@wiki.socket"},
 	} {
-		if g, hint := judgeBacklog(tt.n, tt.limit, tt.most, "wiki"); g != tt.want || !strings.Contains(hint, tt.hint) {
+		if g, hint := gradeBacklog(tt.n, tt.limit, tt.most, "wiki"); g != tt.want || !strings.Contains(hint, tt.hint) {
 			t.Errorf("%d/%d of %d: %s %q, want %s %q", tt.n, tt.limit, tt.most, g, hint, tt.want, tt.hint)
 		}
 	}

@@ -156,9 +156,9 @@ func (a *account) connectAs(ctx context.Context, to endpoint) error {
 // a rule.
 const childTime = 2 * time.Minute
 
-// beChild is what runs in the child of connectAs: it prints an errno, 0 for a
+// connectOnly runs in the child of connectAs. It prints an errno, 0 for a
 // connection.
-func (c *ctl) beChild(address string) error {
+func (c *ctl) connectOnly(address string) error {
 	to, err := parseEndpoint(address)
 	if err != nil {
 		return usage(err.Error(), "")

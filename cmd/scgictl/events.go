@@ -48,9 +48,9 @@ func (c *ctl) events(ctx context.Context, t *target, most int) error {
 		}
 		return nil
 	}
-	err := t.EventsFrom(ctx, c.following(t), each)
+	err := t.EventsFrom(ctx, c.announce(t), each)
 	for again := false; errors.Is(err, api.ErrCut) || again && isNotRunning(err); again = true {
-		switch lost := c.comeBack(ctx, t); {
+		switch lost := c.awaitMaster(ctx, t); {
 		case ctx.Err() != nil:
 			return nil // as asked
 		case lost != nil:
@@ -73,9 +73,9 @@ func afterCut(last uint64) control.Event {
 	return control.Event{Seq: last, Time: time.Now(), Kind: control.EventMissed, Reason: "the connection was cut, events may be missing"}
 }
 
-// comeBack waits for a master that cut the stream off: it is being upgraded, or
+// awaitMaster waits for a master that cut the stream off: it is being upgraded, or
 // has died and is started again. A pool that ends does not cut its streams.
-func (c *ctl) comeBack(ctx context.Context, t *target) error {
+func (c *ctl) awaitMaster(ctx context.Context, t *target) error {
 	_, err := t.reconnect(ctx, c.upgradeLimit, func(*control.Status) bool { return true })
 	if err == nil {
 		return nil
@@ -91,8 +91,8 @@ func (c *ctl) comeBack(ctx context.Context, t *target) error {
 	return lost.WithHint("%s", e.Hint)
 }
 
-// following says on a terminal that events are shown from now on.
-func (c *ctl) following(t *target) func() error {
+// announce says on a terminal that events are shown from now on.
+func (c *ctl) announce(t *target) func() error {
 	if !c.err.terminal || c.json {
 		return nil
 	}

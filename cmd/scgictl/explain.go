@@ -41,8 +41,8 @@ If requests have been refused, it watches for a second whether that continues.`,
 }
 
 // read looks at a pool for as long as it takes.
-func read(ctx context.Context, t *target) (reading, error) {
-	r := reading{as: t.name}
+func read(ctx context.Context, t *target) (snapshot, error) {
+	r := snapshot{as: t.name}
 	if t.name == "" {
 		r.as = "--socket " + t.Socket()
 	}
@@ -69,7 +69,7 @@ func statusNow(ctx context.Context, t *target) (control.Status, error) {
 
 // watchRefusals tells refusals of now from those of an hour ago: the count
 // alone does not.
-func (r *reading) watchRefusals(ctx context.Context, t *target) error {
+func (r *snapshot) watchRefusals(ctx context.Context, t *target) error {
 	began := time.Now()
 	select {
 	case <-time.After(refusalWatch):

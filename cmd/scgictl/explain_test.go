@@ -96,7 +96,7 @@ func TestExplainNamesTheCause(t *testing.T) {
 	for _, tt := range whyTests {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.status.Since = time.Now().Add(-time.Hour) // not since the tests began
-			got := reading{as: "wiki", status: tt.status, requests: tt.requests, refused: tt.refused, over: time.Second,
+			got := snapshot{as: "wiki", status: tt.status, requests: tt.requests, refused: tt.refused, over: time.Second,
 				log: "journalctl -u scgid@wiki"}.why()
 			if len(got) != len(tt.want) {
 				t.Fatalf("%d reasons, want %d: %+v", len(got), len(tt.want), got)
@@ -115,7 +115,7 @@ func TestExplainBoundsWhatCameFromOutside(t *testing.T) {
 	s := pool8(busy8)
 	s.Starts = control.StartCounts{FailuresInRow: 2, LastFailure: strings.Repeat("x", 5000)}
 	long := []control.Request{{State: control.RequestActive, Method: strings.Repeat("M", 5000), URI: strings.Repeat("é", 5000)}}
-	for _, r := range (reading{as: "wiki", status: s, requests: long}).why() {
+	for _, r := range (snapshot{as: "wiki", status: s, requests: long}).why() {
 		if len(r.Text) > 700 {
 			t.Errorf("a text of %d bytes", len(r.Text))
 		}

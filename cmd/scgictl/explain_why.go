@@ -19,8 +19,8 @@ const (
 	skipped grade = "skip" // could not be looked at
 )
 
-// A reading is a pool at one moment, as explain sees it.
-type reading struct {
+// A snapshot is a pool at one moment, as explain sees it.
+type snapshot struct {
 	as       string // what to type behind a verb: NAME, or --socket PATH
 	status   control.Status
 	requests []control.Request
@@ -38,7 +38,7 @@ type reason struct {
 }
 
 // why gives the reasons, the gravest kind of them first. There is at least one.
-func (r reading) why() []reason {
+func (r snapshot) why() []reason {
 	var all []reason
 	for _, look := range []func() []reason{
 		r.startFails, r.stopping, r.pause, r.refusals, r.waiting, r.backlogs, r.slowClients,
@@ -54,7 +54,7 @@ func (r reading) why() []reason {
 }
 
 // startFails is asked first: without workers all other reasons are consequences.
-func (r reading) startFails() []reason {
+func (r snapshot) startFails() []reason {
 	st := r.status.Starts
 	if r.status.State != control.Failing && st.FailuresInRow == 0 {
 		return nil
@@ -93,7 +93,7 @@ func (c *ctl) logHint(t *target, pool string) string {
 }
 
 // stopping is a pool at its beginning or end, where waiting is as it should be.
-func (r reading) stopping() []reason {
+func (r snapshot) stopping() []reason {
 	s := r.status
 	switch s.State {
 	case control.Draining:
@@ -108,7 +108,7 @@ func (r reading) stopping() []reason {
 }
 
 // pause is an operator's doing. The pool works, but nothing is accepted.
-func (r reading) pause() []reason {
+func (r snapshot) pause() []reason {
 	s := r.status
 	if s.State != control.Paused {
 		return nil
@@ -121,7 +121,7 @@ func (r reading) pause() []reason {
 }
 
 // refusals tells those of this second from those that were counted before.
-func (r reading) refusals() []reason {
+func (r snapshot) refusals() []reason {
 	s := r.status
 	if r.refused > 0 {
 		return []reason{{bad, "refusing", fmt.Sprintf("requests are being refused with 503: %s within %s",
@@ -142,7 +142,7 @@ func were(n uint64, noun string) string {
 }
 
 // waiting explains the master's own queue.
-func (r reading) waiting() []reason {
+func (r snapshot) waiting() []reason {
 	s := r.status
 	if s.Queue.Waiting == 0 {
 		return nil
@@ -160,7 +160,7 @@ func (r reading) waiting() []reason {
 }
 
 // cause says what the first of the queue waits for.
-func (r reading) cause(head string) reason {
+func (r snapshot) cause(head string) reason {
 	s := r.status
 	taken := s.Workers.Total - s.Workers.Retiring
 	switch {
@@ -190,7 +190,7 @@ func allBusy(n int) string {
 	return "all " + plural(n, "worker") + " are busy"
 }
 
-func (r reading) saturatedFor() string {
+func (r snapshot) saturatedFor() string {
 	if r.status.Saturated <= 0 {
 		return ""
 	}
@@ -199,7 +199,7 @@ func (r reading) saturatedFor() string {
 
 // oldest names the request that has been at work the longest: it is what
 // people look for.
-func (r reading) oldest() string {
+func (r snapshot) oldest() string {
 	var old *control.Request
 	for i, q := range r.requests {
 		if q.State == control.RequestActive && (old == nil || q.AgeSeconds > old.AgeSeconds) {
@@ -215,7 +215,7 @@ func (r reading) oldest() string {
 
 // moreWorkers is the hint where all are busy: either there are too few, or the
 // requests take too long.
-func (r reading) moreWorkers() string {
+func (r snapshot) moreWorkers() string {
 	now := r.status.Limits.MaxWorkers
 	if now >= control.WorkersMax {
 		return "MaxWorkers= is at its bound: look for what makes the requests slow, scgictl requests " + r.as
@@ -225,7 +225,7 @@ func (r reading) moreWorkers() string {
 }
 
 // backlogs explains what waits in the kernel.
-func (r reading) backlogs() []reason {
+func (r snapshot) backlogs() []reason {
 	var all []reason
 	for _, l := range r.status.Queue.Listeners {
 		if l.Backlog <= 0 {
@@ -258,7 +258,7 @@ func fill(n, limit int) string {
 
 // slowClients are connections without a whole header yet. They hold no worker, so
 // they are no reason to worry until they are many.
-func (r reading) slowClients() []reason {
+func (r snapshot) slowClients() []reason {
 	parked, most := r.status.Queue.Parked, r.status.Limits.MaxWorkers
 	if parked == 0 {
 		return nil

@@ -56,7 +56,7 @@ func (c *ctl) operationCommand(v poolVerb, perform func(context.Context, *target
 // operate is perform for operations that do not replace the master's program.
 func (c *ctl) operate(ctx context.Context, t *target, kind string) error {
 	asked := time.Now()
-	o, err := c.order(ctx, t, kind)
+	o, err := c.orderOperation(ctx, t, kind)
 	if errors.Is(err, api.ErrCut) {
 		// An upgrade was before us, and took the order with it.
 		switch made, executed := afterUpgrade(ctx, t, kind, asked); {
@@ -65,7 +65,7 @@ func (c *ctl) operate(ctx context.Context, t *target, kind string) error {
 		case made != nil:
 			o, err = *made, nil
 		case executed:
-			o, err = c.order(ctx, t, kind)
+			o, err = c.orderOperation(ctx, t, kind)
 		}
 	}
 	if err != nil {
@@ -99,9 +99,9 @@ func afterUpgrade(ctx context.Context, t *target, kind string, asked time.Time) 
 	}
 }
 
-// order asks for an operation and waits for its end, telling meanwhile how far
-// it is. Its error is the master's own, or the context's.
-func (c *ctl) order(ctx context.Context, t *target, kind string) (control.Operation, error) {
+// orderOperation asks for an operation and waits for its end; meanwhile it prints
+// how far that is. Its error is the master's own, or the context's.
+func (c *ctl) orderOperation(ctx context.Context, t *target, kind string) (control.Operation, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	p := newProgress(c.err)
@@ -116,7 +116,7 @@ func (c *ctl) order(ctx context.Context, t *target, kind string) (control.Operat
 	for {
 		select {
 		case e := <-heard:
-			p.hear(&e)
+			p.receive(&e)
 		case <-p.due():
 			p.show()
 		case err := <-ended:

@@ -29,8 +29,8 @@ func newProgress(s *screen) *progress {
 	return p
 }
 
-// hear takes an event.
-func (p *progress) hear(e *control.Event) {
+// receive takes an event.
+func (p *progress) receive(e *control.Event) {
 	o := e.Operation
 	if e.Kind != control.EventOperation || o == nil || o.State != control.OpRunning {
 		return

@@ -26,7 +26,7 @@ func newTold(terminal bool) *told {
 
 func (x *told) step(after time.Duration, step string) {
 	x.clock = x.clock.Add(after)
-	x.hear(&control.Event{Kind: control.EventOperation, Operation: &control.Operation{Kind: control.OpReload, State: control.OpRunning, Step: step}})
+	x.receive(&control.Event{Kind: control.EventOperation, Operation: &control.Operation{Kind: control.OpReload, State: control.OpRunning, Step: step}})
 }
 
 func (x *told) want(t *testing.T, want string) {
@@ -57,13 +57,13 @@ func TestProgressIsAtMostOneLineASecond(t *testing.T) {
 	if x.due() != nil {
 		t.Error("the same waits to be told again")
 	}
-	x.hear(&control.Event{Kind: control.EventOperation, Operation: &control.Operation{Kind: control.OpReload, State: control.OpRunning, Step: "0 of 2 workers replaced", Total: 2}})
+	x.receive(&control.Event{Kind: control.EventOperation, Operation: &control.Operation{Kind: control.OpReload, State: control.OpRunning, Step: "0 of 2 workers replaced", Total: 2}})
 	if x.due() != nil {
 		t.Error("that nothing is done yet waits to be told")
 	}
-	x.hear(&control.Event{Kind: control.EventWorkerReady, Worker: 9})
-	x.hear(&control.Event{Kind: control.EventOperation})
-	x.hear(&control.Event{Kind: control.EventOperation, Operation: &control.Operation{Kind: control.OpReload, State: control.OpDone, Step: "x"}})
+	x.receive(&control.Event{Kind: control.EventWorkerReady, Worker: 9})
+	x.receive(&control.Event{Kind: control.EventOperation})
+	x.receive(&control.Event{Kind: control.EventOperation, Operation: &control.Operation{Kind: control.OpReload, State: control.OpDone, Step: "x"}})
 	x.step(time.Second, "\x1b[2J\n2 of 3")
 	x.end()
 	x.want(t, "reload: ?[2J?2 of 3\n")

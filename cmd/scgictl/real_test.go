@@ -139,7 +139,7 @@ func sendRequest(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: send NAME FILE")
 	}
 	file := ts.MkAbs(args[1])
-	a, _, err := wish{uri: "/slow?" + file}.ask(context.Background(), nil)
+	a, _, err := requestSpec{uri: "/slow?" + file}.build(context.Background(), nil)
 	ts.Check(err)
 	to := endpoint{"unix", filepath.Join(ts.Getenv("TOP"), args[0]+".sock")}
 	go a.send(context.Background(), to, func(*http.Response) (io.Writer, error) { return io.Discard, nil })

@@ -90,7 +90,7 @@ func (c *ctl) remove(ctx context.Context, name string, f removeFlags) error {
 	if err != nil {
 		return err
 	}
-	kept := s.existing(s.kept())
+	kept := s.existing(s.stateDirs())
 	if f.purge && len(kept) > 0 && !f.yes && c.asks {
 		if err := c.confirm(ctx, "Remove "+strings.Join(s.shown(kept), " and ")+" for good?"); err != nil {
 			return err
@@ -103,7 +103,7 @@ func (c *ctl) remove(ctx context.Context, name string, f removeFlags) error {
 	if !f.purge {
 		kept = nil
 	}
-	return c.takeAway(ctx, s, files, kept, user)
+	return c.removeFiles(ctx, s, files, kept, user)
 }
 
 // removable returns the files to be removed.
@@ -129,7 +129,7 @@ func (s *setup) removable(f removeFlags) ([]string, error) {
 		}
 		found = append(found, path)
 	}
-	if len(found) > 0 || f.purge && len(s.existing(s.kept())) > 0 {
+	if len(found) > 0 || f.purge && len(s.existing(s.stateDirs())) > 0 {
 		return found, nil
 	}
 	e := control.Errorf(control.CodeNotRunning, "there is no pool %s: %s does not exist", s.name, s.Name(s.conf()))
@@ -198,9 +198,9 @@ func withHint(err error, hint string) error {
 	return control.Errorf(control.CodeFailed, "%v", err).WithHint("%s", hint)
 }
 
-// takeAway removes files, and directories that are kept for the application, and
-// tells what is left.
-func (c *ctl) takeAway(ctx context.Context, s *setup, files, kept []string, user string) error {
+// removeFiles removes files and the directories of the application's state, and
+// says what is left.
+func (c *ctl) removeFiles(ctx context.Context, s *setup, files, kept []string, user string) error {
 	out := removed{Name: s.name, Removed: s.shown(append(files, kept...)), User: user}
 	for _, path := range files {
 		if err := s.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -225,7 +225,7 @@ func (c *ctl) takeAway(ctx context.Context, s *setup, files, kept []string, user
 	}
 	dirs := []string{s.dropIns("service"), s.dropIns("socket")}
 	if !s.ofUser() {
-		dirs = append(append(dirs, s.conf()+".d"), s.kept()...)
+		dirs = append(append(dirs, s.conf()+".d"), s.stateDirs()...)
 	}
 	out.Left = s.shown(s.existing(dirs))
 	return c.show(out, func(sc *screen) { sc.removed(&out) })

@@ -20,8 +20,8 @@ import (
 // length is not known beforehand, in bytes.
 const dataMax = 64 << 20
 
-// A wish is a request as the command line states it.
-type wish struct {
+// A requestSpec is a request as the command line states it.
+type requestSpec struct {
 	method  string   // "" is GET, or POST with data
 	headers []string // "Name: value"
 	data    string   // text, @FILE or @-
@@ -30,18 +30,18 @@ type wish struct {
 	uri     string
 }
 
-// An ask is one SCGI request, ready to be sent.
-type ask struct {
+// An scgiRequest is one SCGI request, ready to be sent.
+type scgiRequest struct {
 	req    *http.Request // what ReadResponse wants to know
 	vars   []scgi.Var    // CONTENT_LENGTH among them
 	body   io.Reader
 	length int64
 }
 
-// ask makes the request. stdin is read where the data is "@-", until ctx ends.
+// build makes the request. stdin is read where the data is "@-", until ctx ends.
 // What it returns holds a file open where the data is one: close closes it.
-func (w wish) ask(ctx context.Context, stdin io.Reader) (a *ask, closed func(), err error) {
-	a = &ask{body: http.NoBody}
+func (w requestSpec) build(ctx context.Context, stdin io.Reader) (a *scgiRequest, closed func(), err error) {
+	a = &scgiRequest{body: http.NoBody}
 	closed = func() {}
 	if a.req, err = w.request(); err != nil {
 		return nil, nil, err
@@ -61,7 +61,7 @@ func (w wish) ask(ctx context.Context, stdin io.Reader) (a *ask, closed func(), 
 }
 
 // request builds what a web server would have got from a browser.
-func (w wish) request() (*http.Request, error) {
+func (w requestSpec) request() (*http.Request, error) {
 	r := &http.Request{Method: w.method, Header: http.Header{}, Host: "localhost", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
 	if w.method == "" {
 		r.Method = http.MethodGet
@@ -168,7 +168,7 @@ func load(data string, stdin io.Reader) (b body, err error) {
 }
 
 // setVars makes the variables, and those of env over them.
-func (a *ask) setVars(env []string) error {
+func (a *scgiRequest) setVars(env []string) error {
 	vars := append([]scgi.Var{{Name: "CONTENT_LENGTH", Value: strconv.FormatInt(a.length, 10)}, {Name: "SCGI", Value: "1"}},
 		scgi.Vars(a.req)...)
 	vars = append(vars, scgi.Var{Name: "REMOTE_ADDR", Value: "127.0.0.1"})

@@ -18,7 +18,7 @@ import (
 
 // requestFlags are the flags of scgictl request.
 type requestFlags struct {
-	wish
+	requestSpec
 	timeout       timeFlag
 	verbose, head bool // -v, -i
 	fail          bool
@@ -72,7 +72,7 @@ func (c *ctl) request(cmd *cobra.Command, args []string, f requestFlags) error {
 	if f.timeout.d <= 0 {
 		return usage("--timeout must be more than 0", "")
 	}
-	a, closed, err := f.ask(cmd.Context(), c.in)
+	a, closed, err := f.build(cmd.Context(), c.in)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return control.Errorf(control.CodeFailed, "interrupted, nothing was sent")
@@ -105,7 +105,7 @@ func (c *ctl) endpoint(ctx context.Context, where string) (endpoint, error) {
 	}
 	t, err := c.target("request", where)
 	if exitStatus(err) == exitNotRunning && where != "" {
-		return c.sleeping(ctx, where, err)
+		return c.socketOfUnit(ctx, where, err)
 	}
 	if err != nil {
 		return endpoint{}, err
@@ -126,9 +126,9 @@ func (c *ctl) endpoint(ctx context.Context, where string) (endpoint, error) {
 	return to, nil
 }
 
-// sleeping is where a pool listens that does not run: systemd may listen for
-// it, and start it with the request.
-func (c *ctl) sleeping(ctx context.Context, name string, notRunning error) (endpoint, error) {
+// socketOfUnit is where systemd listens for a pool that does not run, which the
+// request starts.
+func (c *ctl) socketOfUnit(ctx context.Context, name string, notRunning error) (endpoint, error) {
 	d := &doctor{ctl: c, name: name}
 	d.loadConfig()
 	d.units = d.readUnits(ctx)
@@ -143,7 +143,7 @@ func (c *ctl) sleeping(ctx context.Context, name string, notRunning error) (endp
 }
 
 // exchange sends the request and prints what comes.
-func (c *ctl) exchange(ctx context.Context, a *ask, to endpoint, f requestFlags) error {
+func (c *ctl) exchange(ctx context.Context, a *scgiRequest, to endpoint, f requestFlags) error {
 	if f.verbose && !c.json {
 		c.showVars(a, to)
 	}
@@ -166,11 +166,11 @@ func (c *ctl) exchange(ctx context.Context, a *ask, to endpoint, f requestFlags)
 	if f.verbose {
 		c.showTiming(took, got)
 	}
-	return judge(reply, err, f.fail)
+	return replyError(reply, err, f.fail)
 }
 
-// judge decides how the command ends.
-func judge(reply *http.Response, err error, fail bool) error {
+// replyError is the error with which the command ends.
+func replyError(reply *http.Response, err error, fail bool) error {
 	var known *control.Error
 	switch {
 	case errors.As(err, &known):

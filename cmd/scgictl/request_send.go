@@ -53,7 +53,7 @@ var errNothing = errors.New("the connection was closed without a reply")
 // send does one exchange on a connection of its own. head is called with the
 // reply's head and says where the body goes. The error is nil when the reply
 // was valid and whole.
-func (a *ask) send(ctx context.Context, to endpoint, head func(*http.Response) (io.Writer, error)) (took timing, got int64, err error) {
+func (a *scgiRequest) send(ctx context.Context, to endpoint, head func(*http.Response) (io.Writer, error)) (took timing, got int64, err error) {
 	began := time.Now()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, to.network, to.address)
@@ -83,7 +83,7 @@ func (a *ask) send(ctx context.Context, to endpoint, head func(*http.Response) (
 }
 
 // write sends the header and then the body.
-func (a *ask) write(conn net.Conn) error {
+func (a *scgiRequest) write(conn net.Conn) error {
 	head, err := scgi.AppendHeader(nil, a.vars)
 	if err != nil {
 		return err
@@ -98,7 +98,7 @@ func (a *ask) write(conn net.Conn) error {
 
 // receive reads the reply and notes when its first byte came. It tells a
 // connection that was closed without one from a reply that broke off.
-func (a *ask) receive(conn net.Conn, began time.Time, took *timing, head func(*http.Response) (io.Writer, error)) (int64, error) {
+func (a *scgiRequest) receive(conn net.Conn, began time.Time, took *timing, head func(*http.Response) (io.Writer, error)) (int64, error) {
 	r := bufio.NewReader(conn)
 	_, err := r.Peek(1)
 	if err == io.EOF {

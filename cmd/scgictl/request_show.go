@@ -12,7 +12,7 @@ import (
 )
 
 // showVars prints what is sent.
-func (c *ctl) showVars(a *ask, to endpoint) {
+func (c *ctl) showVars(a *scgiRequest, to endpoint) {
 	c.err.line(span{dim, "* to " + to.String()})
 	for _, v := range a.vars {
 		c.err.line(span{dim, "> "}, v.Name+"="+v.Value)
@@ -94,7 +94,7 @@ type summaryTiming struct {
 
 // summary is the reply as JSON, which is printed also where the reply is broken:
 // it says how far it came.
-func (c *ctl) summary(a *ask, to endpoint, r *http.Response, took timing, got int64, err error, f requestFlags) error {
+func (c *ctl) summary(a *scgiRequest, to endpoint, r *http.Response, took timing, got int64, err error, f requestFlags) error {
 	s := summary{Address: to.String(), Method: a.req.Method, URI: a.req.RequestURI, Bytes: got, Whole: err == nil,
 		Seconds: summaryTiming{took.Connect.Seconds(), took.Sent.Seconds(), took.FirstByte.Seconds(), took.Whole.Seconds()}}
 	if r != nil {
@@ -112,7 +112,7 @@ func (c *ctl) summary(a *ask, to endpoint, r *http.Response, took timing, got in
 	if e := c.show(s, nil); e != nil {
 		return e
 	}
-	return judge(r, err, f.fail)
+	return replyError(r, err, f.fail)
 }
 
 // terminalBody shows a body on a terminal: text made harmless, and of

@@ -334,7 +334,7 @@ func TestRequestLeavesNoDescriptors(t *testing.T) {
 		return len(all)
 	}
 	before := count()
-	a, closed, err := wish{uri: "/", data: "@/proc/self/exe", hasData: true}.ask(context.Background(), nil)
+	a, closed, err := requestSpec{uri: "/", data: "@/proc/self/exe", hasData: true}.build(context.Background(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,9 +81,9 @@ func (s *setup) files() []string {
 	return []string{s.userDropIn(), s.busDropIn(), s.listenDropIn(), s.webDropIn(), s.sysusers(), s.conf()}
 }
 
-// kept are the directories in which the application keeps what it has; see
+// stateDirs are the directories in which the application keeps what it has; see
 // StateDirectory= in systemd.exec(5).
-func (s *setup) kept() []string {
+func (s *setup) stateDirs() []string {
 	return []string{"/var/lib/scgid/" + s.name, "/var/cache/scgid/" + s.name}
 }
 

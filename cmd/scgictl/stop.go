@@ -36,13 +36,13 @@ func stopCommand(c *ctl) *cobra.Command {
 	wait.add(cmd, "return when the pool has ended; this is the default", "return when the stop has begun")
 	run := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return c.forgive(run(cmd, args), args)
+		return c.alreadyStopped(run(cmd, args), args)
 	}
 	return cmd
 }
 
-// forgive makes a success of stopping what does not run.
-func (c *ctl) forgive(err error, args []string) error {
+// alreadyStopped makes a success of stopping a pool that does not run.
+func (c *ctl) alreadyStopped(err error, args []string) error {
 	if !isNotRunning(err) {
 		return err
 	}

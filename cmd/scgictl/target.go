@@ -138,7 +138,7 @@ func (c *ctl) target(verb, name string) (*target, error) {
 	case len(matching) == 1:
 		return targetOf(matching[0]), nil
 	case len(matching) == 0:
-		return c.elsewhere(name, found)
+		return c.configuredTarget(name, found)
 	case name == "":
 		return nil, usage("several pools run here: "+someNames(matching), "scgictl "+verb+" NAME")
 	}
@@ -146,9 +146,9 @@ func (c *ctl) target(verb, name string) (*target, error) {
 		fmt.Sprintf("scgictl %s --socket %s, or %s", verb, matching[0].Socket, matching[1].Socket))
 }
 
-// elsewhere is a pool whose control socket is not where pools are found: its
-// configuration says where.
-func (c *ctl) elsewhere(name string, found []api.Found) (*target, error) {
+// configuredTarget finds a pool whose control socket is elsewhere than those of
+// most pools, by its configuration.
+func (c *ctl) configuredTarget(name string, found []api.Found) (*target, error) {
 	if name == "" {
 		return nil, c.notRunning(name, found)
 	}

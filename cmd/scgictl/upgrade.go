@@ -30,7 +30,7 @@ func (c *ctl) upgrade(ctx context.Context, t *target) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.order(ctx, t, control.OpUpgrade); err != nil && !errors.Is(err, api.ErrCut) {
+	if _, err := c.orderOperation(ctx, t, control.OpUpgrade); err != nil && !errors.Is(err, api.ErrCut) {
 		return failed(ctx, t, control.OpUpgrade, err)
 	}
 	cut := time.Now()

@@ -50,9 +50,9 @@ func ownSocket(name string) string {
 	return filepath.Join(root, name+".sock")
 }
 
-// closed says that a socket is in $XDG_RUNTIME_DIR of a user, which nobody else
+// userOnly says that a socket is in $XDG_RUNTIME_DIR of a user, which nobody else
 // may search.
-func (d *doctor) closed(to endpoint) bool {
+func (d *doctor) userOnly(to endpoint) bool {
 	return strings.HasPrefix(to.address, "/run/user/") ||
 		d.own && api.UserRoot() != "" && strings.HasPrefix(to.address, filepath.Dir(api.UserRoot())+"/")
 }
