@@ -62,6 +62,7 @@ type Listener struct {
 // RequestCounts says what became of the connections.
 type RequestCounts struct {
 	Served     uint64 `json:"served"`
+	Cut        uint64 `json:"cut"`         // of those served: the reply ended early
 	Active     int    `json:"active"`      // at workers now
 	Refused    uint64 `json:"refused"`     // answered with 503
 	Bad        uint64 `json:"bad"`         // answered with 400, 408, 411 or 431

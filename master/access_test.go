@@ -11,6 +11,27 @@ import (
 
 func accessLog(s *Settings) { oneWorker(s); s.AccessLog = true }
 
+// What a worker says with DONE reaches the line, the counters and whoever asks for
+// them.
+func TestAReplyThatWasCutIsSaidToBe(t *testing.T) {
+	f := &finished{id: 1, worker: 1, code: 200, bytes: 5, cut: true}
+	if !strings.HasSuffix(f.String(), " client=- cut") {
+		t.Errorf("got %q", f)
+	}
+	cut := false
+	for _, field := range f.LogValue().Group() {
+		cut = cut || field.Key == "cut" && field.Value.Bool()
+	}
+	if !cut {
+		t.Errorf("no field says it: %v", f.LogValue())
+	}
+	var c Counters
+	c.cut(false)
+	if c.cut(true); c.Cut != 1 {
+		t.Errorf("counted %d", c.Cut)
+	}
+}
+
 // accessLines are the lines of requests, as a text handler writes them.
 func (r *rig) accessLines() (all []string) {
 	for line := range strings.Lines(r.log.String()) {

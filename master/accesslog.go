@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/scgid/scgid/worker/link"
 )
 
 // A finished request is what the access log says of it: a value of a line of
@@ -17,6 +19,7 @@ type finished struct {
 	id             uint64
 	worker         uint64 // 0 is ourselves
 	code           int    // 0 when the worker did not say it
+	cut            bool   // the reply ended early
 	bytes          int64  // of the reply's body
 	queue, service time.Duration
 
@@ -27,9 +30,10 @@ type finished struct {
 
 // access logs a request that its worker has answered, if the operator wants
 // it.
-func (l *loop) access(c *conn, code int, bytes int64) {
+func (l *loop) access(c *conn, m link.Message) {
 	if l.logsAccess() {
-		f := finish(c, code, bytes)
+		f := finish(c, m.Code, m.Bytes)
+		f.cut = m.Cut
 		f.worker, f.queue, f.service = c.worker.ID, c.PassedAt-c.Accepted, l.now-c.PassedAt
 		l.logAccess(f)
 	}
@@ -53,7 +57,12 @@ func (l *loop) logsAccess() bool {
 }
 
 // logAccess queues the line. It has no message: that is the value's own text.
-func (l *loop) logAccess(f *finished) { l.log.Info("", "access", f) }
+// (Not by Info, which would look for its caller each time.)
+func (l *loop) logAccess(f *finished) {
+	r := slog.NewRecord(time.Now(), slog.LevelInfo, "", 0)
+	r.AddAttrs(slog.Any("access", f))
+	_ = l.log.Handler().Handle(context.Background(), r)
+}
 
 func finish(c *conn, code int, bytes int64) *finished {
 	return &finished{id: c.ID, code: code, bytes: bytes, client: c.Client, method: c.Method, uri: c.URI}
@@ -65,9 +74,13 @@ func (f *finished) String() string {
 	if f.code > 0 {
 		code = strconv.Itoa(f.code)
 	}
-	return fmt.Sprintf("%s %s %s %dB queue=%.1fms service=%.1fms worker=%d client=%s",
+	cut := ""
+	if f.cut {
+		cut = " cut"
+	}
+	return fmt.Sprintf("%s %s %s %dB queue=%.1fms service=%.1fms worker=%d client=%s%s",
 		word(printable(f.method.bytes())), word(printable(f.uri.bytes())), word(code), f.bytes,
-		milliseconds(f.queue), milliseconds(f.service), f.worker, word(printable(f.client.bytes())))
+		milliseconds(f.queue), milliseconds(f.service), f.worker, word(printable(f.client.bytes())), cut)
 }
 
 // LogValue is the line for machines, a group of fields. What is not known is not
@@ -85,6 +98,9 @@ func (f *finished) LogValue() slog.Value {
 		add("code", strconv.Itoa(f.code))
 	}
 	add("client", printable(f.client.bytes()))
+	if f.cut {
+		fields = append(fields, slog.Bool("cut", true))
+	}
 	return slog.GroupValue(append(fields,
 		slog.Int64("bytes", f.bytes), slog.Int64("queue_usec", f.queue.Microseconds()), slog.Int64("service_usec", f.service.Microseconds()),
 		slog.Uint64("worker", f.worker), slog.Uint64("request", f.id))...)

@@ -8,6 +8,7 @@ import "github.com/scgid/scgid/control"
 type Counters struct {
 	Accepted   uint64
 	Served     uint64 // its worker said DONE
+	Cut        uint64 // of those: its worker said that the reply ended early
 	Lost       uint64 // its worker died with it, after reading
 	Refused    uint64 // answered with 503, see Refusals
 	ClientGone uint64 // left while it waited
@@ -35,6 +36,13 @@ type Counters struct {
 func (c *Counters) code(status int) {
 	if class := status / 100; class < len(c.Codes) {
 		c.Codes[class]++
+	}
+}
+
+// cut counts a reply that ended early.
+func (c *Counters) cut(early bool) {
+	if early {
+		c.Cut++
 	}
 }
 

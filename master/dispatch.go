@@ -128,7 +128,7 @@ func (l *loop) passed(c *conn, w *worker) {
 
 // finish ends a connection of which its worker said DONE, and what it replied
 // as far as it said that too.
-func (l *loop) finish(c *conn, code int, bytes int64) {
+func (l *loop) finish(c *conn, m link.Message) {
 	w := c.worker
 	w.release(c)
 	w.Served++
@@ -141,7 +141,7 @@ func (l *loop) finish(c *conn, code int, bytes int64) {
 	l.count.Service.Add(l.now - c.PassedAt)
 	l.count.Served++
 	l.serves(w)
-	l.access(c, code, bytes)
+	l.access(c, m)
 	l.drop(c)
 	l.relist(w)
 }

@@ -97,8 +97,9 @@ func (l *loop) apply(w *worker, m link.Message) error {
 		}
 		if !c.Probe {
 			l.count.code(m.Code)
+			l.count.cut(m.Cut)
 		}
-		l.finish(c, m.Code, m.Bytes)
+		l.finish(c, m)
 		return nil
 	}
 	if err := l.rateLimit(w); err != nil {

@@ -191,7 +191,7 @@ func (l *loop) awaitGroup(w *worker) {
 		if replied(c) {
 			// Only its DONE is missing.
 			l.count.Served++
-			l.access(c, 0, 0)
+			l.access(c, link.Message{})
 			l.drop(c)
 			continue
 		}

@@ -21,7 +21,7 @@ func (l *loop) status() control.Status {
 		Requests: control.RequestCounts{
 			Served: l.count.Served, Active: l.conns.open - l.conns.parked.len - l.conns.ending.len - l.conns.waiting.len,
 			Refused: l.count.Refused, Bad: l.count.Malformed + l.count.TooLarge + l.count.Timeouts,
-			Lost: l.count.Lost, ClientGone: l.count.ClientGone,
+			Cut: l.count.Cut, Lost: l.count.Lost, ClientGone: l.count.ClientGone,
 		},
 		Starts: control.StartCounts{
 			Total: l.count.Starts, Failed: l.count.StartsFailed,

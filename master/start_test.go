@@ -58,7 +58,9 @@ func TestARefusedRequestIsAReasonToTryAgain(t *testing.T) {
 	r.failuresAre(failFastAfter)
 	r.want(waits, "503 Service Unavailable")
 	r.skip(time.Minute)
-	r.until("tried for the one that was refused", func(s control.Status, c Counters) bool { return c.StartsFailed == failFastAfter+1 && s.Workers.Total == 0 })
+	r.until("tried for the one that was refused", func(s control.Status, c Counters) bool {
+		return c.StartsFailed == failFastAfter+1 && s.Workers.Total == 0
+	})
 	before := r.counters().Starts
 	r.skip(time.Minute)
 	r.counters() // a turn of the loop

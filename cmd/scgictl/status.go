@@ -167,7 +167,7 @@ func requestCounts(r control.RequestCounts) string {
 	for _, p := range []struct {
 		n    uint64
 		what string
-	}{{r.Refused, "refused"}, {r.Bad, "bad"}, {r.Lost, "lost"}, {r.ClientGone, "left by their client"}} {
+	}{{r.Refused, "refused"}, {r.Bad, "bad"}, {r.Cut, "cut"}, {r.Lost, "lost"}, {r.ClientGone, "left by their client"}} {
 		if p.n > 0 {
 			parts = append(parts, count(p.n)+" "+p.what)
 		}

@@ -30,6 +30,7 @@ var (
 	descRefusals  = desc("refusals_total", "Connections that were answered with 503, by reason.", "reason")
 	descActive    = desc("requests_active", "Requests at workers now.")
 	descReplies   = desc("replies_total", "Replies by status class, as workers told it.", "class")
+	descCut       = desc("replies_cut_total", "Replies that ended early, as workers told it.")
 	descRetried   = desc("retried_total", "Requests given to another worker because the first had not read them.")
 	descQueueTime = desc("request_queue_seconds", "Time from accept to a worker.")
 	descService   = desc("request_service_seconds", "Time at a worker.")
@@ -60,7 +61,7 @@ type collector struct {
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descUp, descInfo, descState, descStart, descGen, descWorkers, descLimit, descSaturated, descBusy, descAccepted,
-		descConns, descRefusals, descActive, descReplies, descRetried, descQueueTime, descService, descWaiting, descOldest, descQueueMax,
+		descConns, descRefusals, descActive, descReplies, descCut, descRetried, descQueueTime, descService, descWaiting, descOldest, descQueueMax,
 		descParked, descBacklog, descBackMax, descStarts, descFailures, descExits, descOrphans, descViolate, descDropped, descMemory, descCPU,
 	} {
 		to <- d
@@ -90,6 +91,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	for i, class := range []string{"unknown", "1xx", "2xx", "3xx", "4xx", "5xx"} {
 		out.count(descReplies, float64(m.Classes[i]), class)
 	}
+	out.count(descCut, float64(m.Status.Requests.Cut))
 	out.count(descBusy, m.Busy.Seconds())
 	out.histogram(descQueueTime, m.Queued)
 	out.histogram(descService, m.Service)

@@ -46,6 +46,7 @@ func busy() *source {
 		Refusals: map[string]uint64{"timeout": 9, "failing": 1},
 		Classes:  [6]uint64{1, 0, 80, 5, 3, 1}, Retried: 2, Busy: 1500 * time.Millisecond, CPU: 250 * time.Millisecond, Memory: 1 << 20}
 	s.Status.Workers.Busy = 3
+	s.Status.Requests.Cut = 7
 	s.Status.Starts = control.StartCounts{Total: 12, Failed: 2}
 	s.Status.Exits = map[string]uint64{"retired": 4, "exit 1": 1}
 	s.Service.Add(200 * time.Microsecond)
@@ -102,7 +103,7 @@ func TestMetricsTellTheSnapshotReadOnce(t *testing.T) {
 		`scgid_accepted_total 100.0`, `scgid_connections_total{outcome="served"} 90.0`, `scgid_connections_total{outcome="refused"} 10.0`,
 		`scgid_refusals_total{reason="timeout"} 9.0`, `scgid_refusals_total{reason="failing"} 1.0`,
 		`scgid_replies_total{class="unknown"} 1.0`, `scgid_replies_total{class="2xx"} 80.0`, `scgid_replies_total{class="5xx"} 1.0`,
-		`scgid_retried_total 2.0`, `scgid_queue_limit 8.0`, `scgid_worker_starts_total 12.0`, `scgid_worker_start_failures_total 2.0`,
+		`scgid_replies_cut_total 7.0`, `scgid_retried_total 2.0`, `scgid_queue_limit 8.0`, `scgid_worker_starts_total 12.0`, `scgid_worker_start_failures_total 2.0`,
 		`scgid_worker_exits_total{reason="exit 1"} 1.0`, `scgid_memory_bytes 1.048576e+06`, `scgid_cpu_seconds_total 0.25`,
 		`scgid_listener_backlog{address="/run/scgid/wiki/socket",listener="scgi"} 3.0`, `scgid_listener_backlog_limit{address="/run/scgid/wiki/socket",listener="scgi"} 128.0`,
 		`scgid_request_service_seconds_bucket{le="0.0001"} 0`, `scgid_request_service_seconds_bucket{le="0.00025"} 1`, `scgid_request_service_seconds_bucket{le="0.001"} 1`,

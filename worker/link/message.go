@@ -18,6 +18,7 @@ type Message struct {
 	Done    uint64 // id of the finished connection
 	Code    int    // status of its reply, 0 when not said
 	Bytes   int64  // length of its reply, 0 when not said
+	Cut     bool   // its reply ended early
 
 	Status []byte
 	Failed []byte
@@ -83,6 +84,8 @@ func (m *Message) set(key, value []byte) (used bool, err error) {
 	case "BYTES":
 		n, ok = bounded(value, 0, 1<<62)
 		m.Bytes = int64(n)
+	case "CUT":
+		m.Cut, ok = true, string(value) == "1"
 	case "READY":
 		m.Ready, ok = true, string(value) == "1"
 	case "SLOTS":

@@ -15,6 +15,7 @@ var parseTests = []struct {
 	{"READY=1", Message{Ready: true}},
 	{"READY=1\nSLOTS=4096\nDUMPSIGNAL=USR2\n", Message{Ready: true, Slots: 4096, DumpSignal: []byte("USR2")}},
 	{"DONE=0", Message{HasDone: true}},
+	{"DONE=7\nCODE=200\nBYTES=5\nCUT=1", Message{HasDone: true, Done: 7, Code: 200, Bytes: 5, Cut: true}},
 	{"DONE=7\nCODE=200\nBYTES=4611686018427387904", Message{HasDone: true, Done: 7, Code: 200, Bytes: 1 << 62}},
 	{"STATUS=a=b", Message{Status: []byte("a=b")}},
 	{"STATUS=", Message{Status: []byte{}}},
@@ -37,13 +38,13 @@ func TestParseReadsEachKey(t *testing.T) {
 func equal(a, b Message) bool {
 	same := bytes.Equal(a.DumpSignal, b.DumpSignal) && bytes.Equal(a.Status, b.Status) && bytes.Equal(a.Failed, b.Failed)
 	return same && a.Ready == b.Ready && a.Slots == b.Slots && a.HasDone == b.HasDone && a.Done == b.Done &&
-		a.Code == b.Code && a.Bytes == b.Bytes && a.Extend == b.Extend && a.ExtendBy == b.ExtendBy
+		a.Code == b.Code && a.Bytes == b.Bytes && a.Cut == b.Cut && a.Extend == b.Extend && a.ExtendBy == b.ExtendBy
 }
 
 func TestParseRefusesViolations(t *testing.T) {
 	for _, packet := range []string{
 		"", "\n\n", "READY", "=1", "READY=0", "READY=", "X_ONLY=1", "DONE=", "DONE=-1", "DONE=+1", "DONE=1 ", "DONE=0x1",
-		"DONE=12345678901234567890", "DONE=1\x00", "CODE=1000", "CODE=abc", "BYTES=-1", "BYTES=4611686018427387905",
+		"DONE=12345678901234567890", "DONE=1\x00", "CODE=1000", "CODE=abc", "CUT=", "CUT=0", "BYTES=-1", "BYTES=4611686018427387905",
 		"SLOTS=0", "SLOTS=4097", "DUMPSIGNAL=", "EXTEND=1", "EXTEND=0 1", "EXTEND=1 86400000001", "EXTEND=1  1",
 		"DONE=1\nrubbish", strings.Repeat("x", MaxMessage),
 	} {
