@@ -23,7 +23,7 @@ func module(t testing.TB, text string) string {
 }
 
 // Whatever the application has done to its environ, the request is answered and
-// the slot goes on; the log still knows the request's name.
+// the slot continues; the log still knows the request's name.
 func TestDamagedEnvironCostsNoSlot(t *testing.T) {
 	for _, threads := range []string{"1", "2"} {
 		w := start(t, "rude:application", "--threads", threads)
@@ -68,7 +68,7 @@ func TestFailureThatCannotBeLoggedIsAnswered(t *testing.T) {
 	}
 }
 
-// A body that cannot be kept fails nobody but who reads it too late. A limit of 0
+// A body that cannot be kept fails only an application that reads it too late. A limit of 0
 // leaves no usable temporary directory; with 3 MB the disk is full halfway.
 func TestBodyThatCannotBeKept(t *testing.T) {
 	big := strings.Repeat("0123456789abcdef", 8<<20/16)

@@ -143,5 +143,6 @@ func TestNothingNewerThanPython39(t *testing.T) {
 	}
 }
 
-const standard = " argparse ast contextlib errno faulthandler gc importlib importlib.machinery importlib.util io os queue re select " +
-	"signal socket stat struct sys tempfile threading time traceback html http urllib.parse wsgiref.validate "
+const standard = " argparse ast atexit builtins contextlib errno faulthandler fcntl gc importlib importlib.machinery importlib.util io " +
+	"linecache os re select signal socket stat struct sys threading time tokenize traceback unicodedata html http urllib.parse " +
+	"wsgiref.validate _queue _signal _socket _suggestions _thread "

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -63,14 +64,29 @@ type worker struct {
 
 // log collects a process's stderr.
 type log struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+	mu      sync.Mutex
+	buf     bytes.Buffer
+	written chan struct{} // closed by the next Write, if somebody waits
 }
 
 func (l *log) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.written != nil {
+		close(l.written)
+		l.written = nil
+	}
 	return l.buf.Write(p)
+}
+
+// more is closed when more is written.
+func (l *log) more() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.written == nil {
+		l.written = make(chan struct{})
+	}
+	return l.written
 }
 
 func (l *log) String() string {
@@ -104,6 +120,12 @@ func fileConn(t testing.TB, fd int) net.Conn {
 // launch starts a program with a link, in testdata, and does not wait for READY.
 func launch(t testing.TB, argv ...string) *worker {
 	t.Helper()
+	return launchWith(t, func(*exec.Cmd) {}, argv...)
+}
+
+// launchWith lets change what is started.
+func launchWith(t testing.TB, change func(*exec.Cmd), argv ...string) *worker {
+	t.Helper()
 	ours, theirs := seqpacket(t)
 	defer theirs.Close()
 	w := &worker{t: t, link: ours, stderr: &log{}, exited: make(chan struct{}), done: map[int]chan string{}}
@@ -113,6 +135,7 @@ func launch(t testing.TB, argv ...string) *worker {
 	w.cmd.ExtraFiles = []*os.File{theirs}
 	w.cmd.Env = append(os.Environ(), "SCGID_WORKER_FD=3", "SCGID_WORKER=7", "SCGID_GENERATION=2",
 		"SCGID_PROTOCOL=1", "SCGID_POOL=wiki", "PYTHONDONTWRITEBYTECODE=1")
+	change(w.cmd)
 	if err := w.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -134,6 +157,54 @@ func start(t testing.TB, args ...string) *worker {
 	w := launch(t, append([]string{python(t), "-S", "../scgi_wsgi.py"}, args...)...)
 	w.awaitReady()
 	return w
+}
+
+// serve starts scgi_wsgi.py with an application of this text, which begins with the
+// other names that tests need.
+func serve(t testing.TB, text string, args ...string) *worker {
+	t.Helper()
+	return start(t, append([]string{module(t, prelude+text)}, args...)...)
+}
+
+const prelude = `
+import os, sys, threading, time
+def reply(start, body, *headers):
+    start("200 OK", [("Content-Type", "text/plain"), *headers])
+    return [body if isinstance(body, bytes) else str(body).encode()]
+def application(env, start):
+    return globals()["do_" + env["HTTP_X_DO"]](env, start)
+def do_hello(env, start):
+    return reply(start, "hello")
+`
+
+// scgiWSGI is the worker's absolute path.
+func scgiWSGI(t testing.TB) string {
+	t.Helper()
+	path, err := filepath.Abs("scgi_wsgi.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// startIn starts the worker in a directory, with site-packages and more variables.
+func startIn(t testing.TB, dir string, env []string, args ...string) *worker {
+	t.Helper()
+	script := scgiWSGI(t)
+	w := launchWith(t, func(cmd *exec.Cmd) {
+		cmd.Dir = dir
+		cmd.Env = append(cmd.Env, env...)
+	}, append([]string{python(t), script}, args...)...)
+	w.awaitReady()
+	return w
+}
+
+// says asks and wants this body.
+func (w *worker) says(do, want string) {
+	w.t.Helper()
+	if reply, _ := w.ask(get(do)); body(reply) != want {
+		w.t.Errorf("%s: %.2000q, want %q\n%s", do, reply, want, w.stderr)
+	}
 }
 
 func (w *worker) awaitReady() {

@@ -332,7 +332,7 @@ func TestConnWithoutDescriptor(t *testing.T) {
 // stress is one worker's life and end: served some requests, then SIGTERM at a
 // random moment. In most lives that is about when the last request ends and the
 // worker goes to sleep, and no packet will ever come that could wake it; in the
-// others requests go on coming until the link says that the worker is leaving.
+// others requests keep coming until the link says that the worker is leaving.
 func stress(t *testing.T, random *rand.Rand, argv ...string) (served int) {
 	w := launch(t, argv...)
 	w.awaitReady()

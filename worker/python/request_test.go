@@ -415,7 +415,7 @@ func TestDrainIsBounded(t *testing.T) {
 	}
 	r.wait()
 
-	// A client that has sent half and waits: two seconds, not for ever.
+	// A client that has sent half and waits: two seconds, not forever.
 	r = w.open(false)
 	io.WriteString(r.conn, strings.Replace(post("ignore", "12345"), "CONTENT_LENGTH\x005", "CONTENT_LENGTH\x009", 1))
 	begin := time.Now()

@@ -4,32 +4,83 @@
 
 scgid starts it, with one end of the worker link (protocol 1, see
 scgid-worker(7)) in SCGID_WORKER_FD, and passes it one accepted SCGI connection
-after another. It accepts nothing itself, speaks no HTTP and starts no other
-process: how many workers there are is scgid's business.
+after another. It accepts nothing itself, does not speak HTTP and starts no
+process: scgid decides how many workers there are.
 
 One file, standard library only, Python 3.9 and newer. The names below are not
 an interface; the command line, the link and PEP 3333 are.
 """
 
+import sys
+
+# The application shares this process, so nothing of it may stand in for what is
+# needed here. Python has put this file's directory in front of the path, and
+# PYTHONPATH may name the application's: the library's modules come from behind.
+SCRIPT = __name__ == "__main__"
+if SCRIPT and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+    del sys.path[0]
+PATH = sys.path[:]  # put back by load
+_zip = "/python%d%d.zip" % sys.version_info[:2]  # the first entry that is Python's own
+sys.path[:] = PATH[next((n for n, entry in enumerate(PATH) if entry.endswith(_zip)), 0) :]
+
+import argparse
 import ast
-import errno
-import faulthandler
-import gc
+import builtins
 import importlib
 import importlib.machinery
 import importlib.util
-import io
 import os
 import re
-import select
 import signal
-import socket
-import stat
-import struct
-import sys
 import threading
-import time
-import traceback
+from _queue import SimpleQueue
+from _signal import SIG_DFL, SIG_IGN, SIG_UNBLOCK, SIGINT, SIGTERM, SIGUSR2
+from _signal import default_int_handler, pthread_kill, pthread_sigmask, set_wakeup_fd, siginterrupt
+from _signal import signal as set_handler
+from _socket import AF_UNIX, MSG_CMSG_CLOEXEC, MSG_CTRUNC, MSG_DONTWAIT, MSG_MORE, MSG_PEEK, SCM_RIGHTS
+from _socket import SHUT_RD, SHUT_RDWR, SHUT_WR, SO_DOMAIN, SO_LINGER, SO_RCVTIMEO, SOCK_SEQPACKET, SOCK_STREAM
+from _socket import SOL_SOCKET, CMSG_SPACE, socketpair
+from _socket import socket as Socket  # socket.socket is a class in Python around it, and slower
+from _thread import allocate_lock, get_ident, start_new_thread
+from _thread import stack_size as set_stack_size
+from ast import literal_eval
+from atexit import _run_exitfuncs as run_exit_functions
+from errno import EBADF, ECONNRESET, EINVAL, EIO, ENOSYS, EOPNOTSUPP, ETIMEDOUT
+from faulthandler import register as faulthandler_register
+from faulthandler import unregister as faulthandler_unregister
+from fcntl import F_DUPFD_CLOEXEC, fcntl
+from gc import collect, freeze
+from http import HTTPStatus
+from io import BufferedRandom, BufferedReader, BufferedWriter, FileIO, TextIOWrapper
+from os import O_CLOEXEC, O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR, O_TMPFILE, _exit, environ, fstat, ftruncate, getcwd
+from os import pread, pwrite, register_at_fork, sendfile, set_inheritable, unlink, urandom
+from os import close as close_fd
+from os import dup2 as copy_fd
+from os import open as open_fd
+from os import write as write_fd
+from select import POLLIN, POLLOUT, poll
+from signal import Handlers
+from signal import Signals as Names
+from stat import S_ISREG
+from struct import Struct, unpack
+from threading import Thread
+from time import monotonic
+from traceback import format_exception
+
+# traceback imports these when it first needs them.
+import linecache
+import tokenize
+import unicodedata
+
+try:
+    import _suggestions
+except ImportError:
+    pass  # before Python 3.13
+
+# Nothing below sees what the application does to the builtins (from Python 3.10 on),
+# and nothing calls this module the application's.
+__builtins__ = dict(vars(builtins))
+__name__ = "scgi_wsgi"
 
 VERSION = "0.1.0"
 
@@ -38,23 +89,95 @@ MAX_DRAIN = 16 << 20  # bytes of an unread body that are read away at the end
 DRAIN_SECONDS = 2.0
 GAP_SECONDS = 0.2  # without a byte, until the rest of a body is not awaited before a reply
 READ_SECONDS = 60.0  # without a byte, until a body read is given up
+LOOK_SECONDS = 0.25  # between two looks for a client's hang-up
+TAKE_SECONDS = 1.0  # until the signals' handlers are installed again
+THREAD_SECONDS = 5.0  # that an end waits for the application's threads; mod_wsgi's shutdown-timeout
 FIRST_READ = 16384
 BLOCK = 1 << 18
 JOIN = 1 << 16  # a first chunk up to this size is copied behind the headers
 MEMORY_SPOOL = 1 << 20
+HIGH_FD = 500  # descriptors from here on are out of the way of applications that close the low ones
 
-CONTROL_ROOM = socket.CMSG_SPACE(4 * 4)  # room for 4 descriptors; the kernel closes more
-
-# socket.socket is a class in Python around this one, and costs a microsecond more.
-Conn = socket.SocketType
+CONTROL_ROOM = CMSG_SPACE(4 * 4)  # room for 4 descriptors; the kernel closes more
+PEEK = MSG_PEEK | MSG_DONTWAIT
+WHOLE = slice(None)
+start_method = Thread.start
+TIMEVAL = Struct("@ll").pack
+NO_LINGER = Struct("@ii").pack(1, 0)
 
 
 def note(text):
     """Writes one message to the log; in one piece, so that threads do not mix."""
+    text = "scgi_wsgi: " + text + "\n"
     try:
-        sys.stderr.write("scgi_wsgi: " + text + "\n")
+        sys.stderr.write(text)
+    except (AttributeError, ValueError):  # the application took it away, or closed it
+        try:
+            LOG.write(text)
+        except Exception:
+            pass
     except Exception:
-        pass  # nobody reads the log, or it is the application's: no reason to fail a request
+        pass  # nobody reads the log, or it is the application's: not a reason to fail a request
+
+
+class LogFile(FileIO):
+    """Descriptor 1 or 2. A log that takes no more (its reader is gone, the disk is
+    full, the descriptor is closed) never fails a write: the text is dropped."""
+
+    def write(self, data):
+        try:
+            done = FileIO.write(self, data)
+        except OSError:
+            done = None
+        return len(data) if done is None else done
+
+
+class LogText(TextIOWrapper):
+    """sys.stdout or sys.stderr. An application that closes it can still print."""
+
+    def close(self):
+        self.flush()
+
+
+def log_stream(fd, old):
+    """Returns the stream that takes the place of Python's own, old."""
+    raw = LogFile(fd, "wb", closefd=False)
+    unbuffered = getattr(old, "write_through", False)  # python -u
+    stream = LogText(raw if unbuffered else BufferedWriter(raw), getattr(old, "encoding", None) or "utf-8",
+        "backslashreplace", line_buffering=True, write_through=unbuffered)
+    stream.mode = "w"
+    return stream
+
+
+def fill_low_fds():
+    """Opens /dev/null where 0, 1 or 2 is closed: what is opened next would become
+    the standard output of somebody."""
+    for fd in range(3):
+        try:
+            fstat(fd)
+        except OSError:
+            null = open_fd("/dev/null", O_RDWR | O_CLOEXEC)
+            copy_fd(null, fd)
+            if null != fd:
+                close_fd(null)
+
+
+def raise_fd(fd, least):
+    """Returns a copy of fd that is at least least, and closes fd; or fd itself."""
+    try:
+        high = fcntl(fd, F_DUPFD_CLOEXEC, least)
+    except OSError:
+        return fd  # RLIMIT_NOFILE is lower
+    close_fd(fd)
+    return high
+
+
+def flush_log():
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BaseException:
+            pass
 
 
 # --- what a client can do wrong -------------------------------------------
@@ -108,7 +231,7 @@ class Input:
         self.surplus = False  # bytes followed the body
         self.spool = None  # body received while a reply was being sent
         self.spooled = 0  # bytes of the spool not yet read
-        self.lost = None  # why a part of the body is gone; only who reads on minds
+        self.lost = None  # why a part of the body is gone; a later read raises it
 
     def receive(self, size):
         """Blocks for 1 to size bytes; b"" at the end. SlowBody after patience."""
@@ -119,7 +242,7 @@ class Input:
         try:
             data = self.conn.recv(size)
         except BlockingIOError:
-            raise SlowBody(errno.ETIMEDOUT, "the client stopped sending") from None
+            raise SlowBody(ETIMEDOUT, "the client stopped sending") from None
         except ConnectionError:
             data = b""
         if not data:
@@ -130,7 +253,7 @@ class Input:
         """Returns the header block without its netstring; None from a client
         that closed without a byte. What follows becomes the body's beginning."""
         try:
-            data = self.conn.recv(FIRST_READ, socket.MSG_DONTWAIT)
+            data = self.conn.recv(FIRST_READ, MSG_DONTWAIT)
             self.ended = not data
         except BlockingIOError:
             data = self.receive(FIRST_READ)
@@ -193,7 +316,7 @@ class Input:
     def knocks(self):
         """Says whether there is anything to be received."""
         try:
-            return bool(self.conn.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+            return bool(self.conn.recv(1, PEEK))
         except OSError:
             return False
 
@@ -203,13 +326,12 @@ class Input:
             # Not an OSError: that would pass for the client's.
             raise RuntimeError("cannot keep the request's body: %s" % self.lost) from self.lost
         if self.spooled:
-            self.spool.seek(-self.spooled, io.SEEK_END)
             data = self.spool.read(min(self.spooled, max(size, 65536)))
             self.spooled -= len(data)
         elif self.left:
             data = b"" if self.ended else self.receive(min(self.left, min(max(size, 65536), BLOCK)))
             if not data:
-                raise ShortBody(errno.ECONNRESET, "the client closed %d bytes early" % self.left)
+                raise ShortBody(ECONNRESET, "the client closed %d bytes early" % self.left)
             self.left -= len(data)
         else:
             return False
@@ -221,7 +343,7 @@ class Input:
         """Receives what is there without waiting, for later reads."""
         data = b""
         try:
-            data = self.conn.recv(min(self.left, BLOCK), socket.MSG_DONTWAIT)
+            data = self.conn.recv(min(self.left, BLOCK), MSG_DONTWAIT)
             self.ended = not data
         except BlockingIOError:
             return
@@ -238,16 +360,8 @@ class Input:
             return
         try:
             if self.spool is None:
-                import tempfile
-
-                self.spool = tempfile.SpooledTemporaryFile(MEMORY_SPOOL)
-            if self.spooled:
-                self.spool.seek(0, io.SEEK_END)
-            else:
-                self.spool.seek(0)
-                self.spool.truncate()
+                self.spool = Spool()
             self.spool.write(data)
-            self.spool.flush()  # or its failure would come out of a read
         except OSError as error:
             self.lost = error
             self.drop()
@@ -257,22 +371,19 @@ class Input:
     def drop(self):
         """Gives back what the spool holds."""
         spool, self.spool, self.spooled = self.spool, None, 0
-        try:
-            if spool is not None:
-                spool.close()
-        except OSError:
-            pass  # the bytes that failed, once more
+        if spool is not None:
+            spool.close()
 
     def gather(self):
         """Receives the rest of the body before a reply begins, while it flows and
         within bounds: nginx stops sending a body at the reply's first byte, and
         an application that reads on would wait for it in vain."""
-        poller = select.poll()
-        poller.register(self.conn.fileno(), select.POLLIN)
-        end = time.monotonic() + DRAIN_SECONDS
+        poller = poll()
+        poller.register(self.conn.fileno(), POLLIN)
+        end = monotonic() + DRAIN_SECONDS
         limit = self.left - self.ahead
         while self.left > max(limit, 0) and not self.ended:
-            wait = min(end - time.monotonic(), GAP_SECONDS)
+            wait = min(end - monotonic(), GAP_SECONDS)
             if wait <= 0 or not poller.poll(wait * 1000):
                 return
             self.stash()
@@ -284,7 +395,7 @@ class Input:
         poller = None
         while view:
             try:
-                view = view[self.conn.send(view, socket.MSG_DONTWAIT) :]
+                view = view[self.conn.send(view, MSG_DONTWAIT) :]
                 continue
             except BlockingIOError:
                 pass
@@ -292,9 +403,9 @@ class Input:
                 self.conn.sendall(view)
                 return
             if poller is None:
-                poller = select.poll()
-                poller.register(self.conn.fileno(), select.POLLIN | select.POLLOUT)
-            if poller.poll()[0][1] & select.POLLIN:
+                poller = poll()
+                poller.register(self.conn.fileno(), POLLIN | POLLOUT)
+            if poller.poll()[0][1] & POLLIN:
                 self.stash()
 
     def take(self, size):
@@ -379,11 +490,78 @@ class Input:
         pass
 
 
+class Spool:
+    """Bytes in the order in which they came: up to MEMORY_SPOOL of them in memory,
+    then all in a file without a name, in TMPDIR. Raises OSError where that fails.
+
+    Not tempfile's, whose modules would take half as much memory again as the worker.
+    """
+
+    __slots__ = ("memory", "fd", "begin", "end")
+
+    def __init__(self):
+        self.memory = bytearray()
+        self.fd = -1
+        self.begin = self.end = 0  # of what is unread in the file
+
+    def write(self, data):
+        if self.fd < 0 and len(self.memory) + len(data) > MEMORY_SPOOL:
+            self.fd = temporary_file()
+            self.append(self.memory)
+            self.memory = None
+        if self.fd < 0:
+            self.memory += data
+        else:
+            self.append(data)
+
+    def append(self, data):
+        if self.begin == self.end and self.end:
+            self.begin = self.end = 0
+            ftruncate(self.fd, 0)
+        view = memoryview(data)
+        while view:
+            done = pwrite(self.fd, view, self.end)
+            self.end += done
+            view = view[done:]
+
+    def read(self, size):
+        if self.fd < 0:
+            data = bytes(self.memory[:size])
+            del self.memory[:size]
+            return data
+        data = pread(self.fd, min(size, self.end - self.begin), self.begin)
+        self.begin += len(data)
+        return data
+
+    def close(self):
+        fd, self.fd, self.memory = self.fd, -1, bytearray()
+        if fd >= 0:
+            close_fd(fd)
+
+
+def temporary_file():
+    """Opens a file without a name, where tempfile would."""
+    lost = None
+    for directory in (environ.get("TMPDIR"), environ.get("TEMP"), environ.get("TMP"), "/tmp", "/var/tmp", "."):
+        if not directory:
+            continue
+        try:
+            return open_fd(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0o600)
+        except OSError:
+            pass  # not every file system can
+        path = "%s/scgi_wsgi.%s" % (directory, urandom(12).hex())
+        try:
+            fd = open_fd(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
+            unlink(path)
+            return fd
+        except OSError as error:
+            lost = lost or error
+    raise lost
+
+
 def set_read_timeout(conn, seconds):
     whole = int(seconds)
-    conn.setsockopt(
-        socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", whole, int((seconds - whole) * 1e6))
-    )
+    conn.setsockopt(SOL_SOCKET, SO_RCVTIMEO, TIMEVAL(whole, int((seconds - whole) * 1e6)))
 
 
 def parse(block):
@@ -430,6 +608,7 @@ def merge(names, values):
 
 _hex = re.compile("%([0-9A-Fa-f]{2})")
 _absolute = re.compile("[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_port = re.compile(":[0-9]*$")
 
 
 def unquote(path):
@@ -506,7 +685,7 @@ def complete(env, mount):
     if not env.get("REQUEST_METHOD"):
         env["REQUEST_METHOD"] = "GET"
     if not env.get("SERVER_NAME"):
-        env["SERVER_NAME"] = re.sub(":[0-9]*$", "", env.get("HTTP_HOST", "")) or "localhost"
+        env["SERVER_NAME"] = _port.sub("", env.get("HTTP_HOST", "")) or "localhost"
     if not env.get("SERVER_PORT"):
         env["SERVER_PORT"] = "443" if env["wsgi.url_scheme"] == "https" else "80"
     if not env.get("SERVER_PROTOCOL"):
@@ -515,9 +694,10 @@ def complete(env, mount):
 
 # --- the reply -------------------------------------------------------------
 
-PLAIN, LENGTH, STRIPPED = 1, 2, 3
+PLAIN, LENGTH, STRIPPED, CODING = 1, 2, 3, 4
 
-# Hop-by-hop headers are the front end's; so is the Status line's place.
+# Hop-by-hop headers are the front end's; so is the Status line's place. One of them
+# describes the body, and cannot be left out alone: Transfer-Encoding.
 KINDS = {"Content-Type": PLAIN, "Content-Length": LENGTH}
 _kinds = {
     "content-length": LENGTH,
@@ -527,18 +707,60 @@ _kinds = {
     "status": STRIPPED,
     "te": STRIPPED,
     "trailer": STRIPPED,
-    "transfer-encoding": STRIPPED,
+    "transfer-encoding": CODING,
 }
 STATUSES = {}
+REASONS = {int(status): status.phrase for status in HTTPStatus}
 MEMO = 512  # an application that makes up names must not fill our memory
 
 _token = re.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _status = re.compile("([2-9][0-9][0-9])(?: [^\0-\x1f\x7f]*)?")
 
 
+# What an application gives may be of a class of its own, whose methods say
+# something else than the value holds. These take the value.
+
+
+def exact_str(value):
+    """Returns a str's own text; TypeError for what is not one, whatever it claims."""
+    return value if type(value) is str else str.__str__(value)
+
+
+def exact_bytes(data):
+    """Returns a chunk's bytes."""
+    kind = type(data)
+    if issubclass(kind, bytes):
+        return bytes.__getitem__(data, WHOLE)
+    if issubclass(kind, bytearray):
+        return bytes(bytearray.__getitem__(data, WHOLE))
+    if kind is memoryview:
+        return bytes(data)
+    raise TypeError("the application gave %s, not bytes" % kind.__name__)
+
+
+def exact_list(values):
+    kind = type(values)
+    if issubclass(kind, list):
+        return list.__getitem__(values, WHOLE)
+    return list(tuple.__getitem__(values, WHOLE) if issubclass(kind, tuple) else values)
+
+
+def exact_pair(pair):
+    """Returns a header's name and value as str, or ValueError with its name."""
+    try:
+        name, value = exact_list(pair)
+        name = exact_str(name)
+    except (TypeError, ValueError):
+        raise ValueError("%.80r is not a header's name and value" % (pair,)) from None
+    try:
+        return name, exact_str(value)
+    except TypeError:
+        raise ValueError("the value of header %.80r is %s, not str" % (name, type(value).__name__)) from None
+
+
 def kind_of(name):
     """Checks a header's name once and remembers what to do with it."""
-    if not isinstance(name, str) or not _token.fullmatch(name):
+    if not _token.fullmatch(name):
         raise ValueError("%r is not a header name" % (name,))
     kind = _kinds.get(name.lower(), PLAIN)
     if len(KINDS) < MEMO:
@@ -548,34 +770,37 @@ def kind_of(name):
 
 def status_line(status):
     """Returns the code and the Status: line; remembers both."""
-    found = _status.fullmatch(status) if isinstance(status, str) else None
+    try:
+        status = exact_str(status)
+        found = _status.fullmatch(status)
+    except TypeError:
+        found = None
     if not found:
         raise ValueError('%r is not a status such as "200 OK"' % (status,))
     code = int(found.group(1))
     text = status.rstrip()
     if len(text) == 3:
-        text += " " + reason(code)
+        text += " " + REASONS.get(code, "Unknown")
     answer = code, "Status: " + text + "\r\n"
     if len(STATUSES) < MEMO:
         STATUSES[status] = answer
     return answer
 
 
-def reason(code):
-    from http import HTTPStatus
-
-    try:
-        return HTTPStatus(code).phrase
-    except ValueError:
-        return "Unknown"
-
-
 def compose(status, headers):
-    """Returns (code, stated length or None, header bytes without the empty line)."""
-    code, text = STATUSES.get(status) or status_line(status)
+    """Returns (code, stated length or None, is it chunked, header bytes without the empty line)."""
+    code, text = type(status) is str and STATUSES.get(status) or status_line(status)
+    if type(headers) is not list:
+        headers = exact_list(headers)
     length = None
+    chunked = False
     lines = 1
-    for name, value in headers:
+    for pair in headers:
+        if type(pair) is not tuple or len(pair) != 2:
+            pair = exact_pair(pair)
+        name, value = pair
+        if type(name) is not str or type(value) is not str:
+            name, value = exact_pair(pair)
         kind = KINDS.get(name) or kind_of(name)
         if kind is PLAIN:
             text += name + ": " + value + "\r\n"
@@ -584,10 +809,101 @@ def compose(status, headers):
             if not (value.isascii() and value.isdigit()) or length not in (None, int(value)):
                 raise ValueError("Content-Length %r is not usable" % value)
             length = int(value)
+        elif kind is CODING:
+            chunked = coding(value) or chunked
     # One look at the whole instead of one at each value.
     if text.count("\n") != lines or text.count("\r") != lines or "\0" in text:
-        raise ValueError("a header's value contains CR, LF or NUL")
-    return code, length, text.encode("latin-1")
+        raise ValueError("a value contains CR, LF or NUL, of header " + culprits(headers, "\r\n\0"))
+    try:
+        return code, length, chunked, text.encode("latin-1")
+    except UnicodeEncodeError:
+        raise ValueError("a value is not in Latin-1, of header " + culprits(headers)) from None
+
+
+def culprits(headers, text=None):
+    """Names the headers whose value has a character of text, or one outside of Latin-1."""
+    found = []
+    for name, value in map(exact_pair, headers):
+        if max(value, default="") > "\xff" if text is None else any(c in value for c in text):
+            found.append(name)
+    return ", ".join(found)
+
+
+def coding(value):
+    """Says whether a Transfer-Encoding is chunked, which we can undo."""
+    names = [name.strip().lower() for name in value.split(",")]
+    wrong = [name for name in names if name not in ("chunked", "identity", "")]
+    if wrong or names.count("chunked") > 1:
+        raise ValueError("Transfer-Encoding %r: only chunked can be undone, and the web server gets no other" % value)
+    return "chunked" in names
+
+
+_chunk = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
+_chunk_part = re.compile(rb"[0-9A-Fa-f]{1,15}[ \t]*(?:;[^\r\n]*)?\r?")
+CHUNK_LINE = 4096  # bytes of a chunk's first line
+
+
+class Chunked:
+    """Undoes the chunked coding of an application that frames its reply itself.
+
+    An application that sets the header and leaves the framing to the server is
+    known by its first bytes, which do not begin a chunk: its body stays as it is.
+    """
+
+    def __init__(self):
+        self.coded = None  # not known yet
+        self.held = b""  # received, and of no use before more comes
+        self.left = 0  # bytes of the chunk that are still to come; -1 is the line end behind it
+        self.done = False  # the last chunk has come; what follows are trailers
+
+    def feed(self, data):
+        """Returns the bytes that data holds; ValueError if it is not chunks."""
+        if self.done or self.coded is False:
+            return b"" if self.done else data
+        data = self.held + data
+        self.held = b""
+        parts = []
+        at = 0
+        while at < len(data) and not self.done:
+            if self.left > 0:
+                parts.append(data[at : at + self.left])
+                at += len(parts[-1])
+                self.left = self.left - len(parts[-1]) or -1
+                continue
+            if self.left < 0 and data[at : at + 2] == b"\r\n":
+                self.left = 0
+                at += 2
+                continue
+            if self.left < 0 and data[at:] == b"\r":
+                break
+            size = self.size(data, at)
+            if size is None:
+                break
+            at, self.left = size
+            self.done = not self.left
+        if self.coded is False:
+            return data
+        self.held = data[at:]
+        return b"".join(parts)
+
+    def size(self, data, at):
+        """Reads a chunk's first line: (where it ends, size), or None if more must come."""
+        found = _chunk.match(data, at) if not self.left else None
+        if found:
+            self.coded = True
+            return found.end(), int(found.group(1), 16)
+        if not self.left and len(data) - at < CHUNK_LINE and _chunk_part.fullmatch(data, at):
+            return None
+        if self.coded:
+            raise ValueError("the application's chunked reply is malformed at %.40r" % data[at : at + 40])
+        self.coded = False
+        return None
+
+    def end(self):
+        """Returns what is held; ValueError if the last chunk has not come."""
+        if self.coded and not self.done:
+            raise ValueError("the application's chunked reply ends without its last chunk")
+        return b"" if self.coded else self.held
 
 
 class FileWrapper:
@@ -617,16 +933,16 @@ def plain_file(filelike):
     if type(filelike).__module__ == "tempfile":
         filelike = getattr(filelike, "file", filelike)
     kind = type(filelike)
-    if kind is io.BufferedReader or kind is io.BufferedRandom:
-        if type(filelike.raw) is not io.FileIO:
+    if kind is BufferedReader or kind is BufferedRandom:
+        if type(filelike.raw) is not FileIO:
             return None
-    elif kind is not io.FileIO:
+    elif kind is not FileIO:
         return None
-    if kind is io.BufferedRandom:
+    if kind is BufferedRandom:
         filelike.flush()
     fd = filelike.fileno()
-    about = os.fstat(fd)
-    if not stat.S_ISREG(about.st_mode) or not about.st_size:  # files of /proc state 0
+    about = fstat(fd)
+    if not S_ISREG(about.st_mode) or not about.st_size:  # files of /proc state 0
         return None
     return fd, filelike.tell(), about.st_size
 
@@ -634,7 +950,8 @@ def plain_file(filelike):
 class Reply:
     """What goes back on one connection, by the rules of PEP 3333."""
 
-    __slots__ = ("conn", "input", "request", "code", "length", "head", "begun", "bodiless", "sent", "cut", "gone")
+    __slots__ = ("conn", "input", "request", "code", "length", "head", "begun", "bodiless", "sent", "excess", "gone",
+        "finished", "chunked", "looked")
 
     def __init__(self, conn, input):
         self.conn = conn
@@ -646,8 +963,11 @@ class Reply:
         self.begun = False  # the headers are on their way
         self.bodiless = False  # HEAD, 204, 304
         self.sent = 0  # bytes of the body
-        self.cut = False  # the application gave more than it stated
+        self.excess = False  # the application gave more than it stated
         self.gone = False
+        self.finished = False  # the application has given all of the body
+        self.chunked = None  # what undoes the application's own framing
+        self.looked = 0.0  # when the client was last looked for
 
     def start_response(self, status, headers, exc_info=None):
         if exc_info:
@@ -655,15 +975,40 @@ class Reply:
                 if self.begun:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
-                exc_info = None  # no circle through this frame
+                exc_info = None  # not a circle through this frame
         elif self.head is not None:
             raise RuntimeError("start_response was called twice without exc_info")
-        self.code, self.length, self.head = compose(status, headers)
+        self.code, self.length, chunked, self.head = compose(status, headers)
+        self.chunked = Chunked() if chunked else None
         return self.write
 
     def write(self, data):
+        if type(data) is not bytes:
+            data = exact_bytes(data)
         if data:
             self.put(data, None)
+        else:
+            self.look()
+
+    def look(self):
+        """Looks whether the client has left, where nothing is sent that would tell. Only
+        a Unix socket knows: by TCP the end of what a client sends looks the same."""
+        now = monotonic()
+        if now < self.looked + LOOK_SECONDS:
+            return
+        self.looked = now
+        poller = poll()
+        poller.register(self.conn.fileno(), 0)
+        if poller.poll(0):
+            self.leave(OSError(ECONNRESET, ""))
+
+    def broken(self):
+        """Says whether the client got a part of the reply, and not the rest."""
+        if not self.begun or self.gone or self.bodiless:
+            return False
+        if self.length is None:
+            return not self.finished
+        return self.sent < self.length
 
     def header(self, known):
         """Returns the header bytes; known is the body's length if it is certain."""
@@ -682,16 +1027,21 @@ class Reply:
 
     def put(self, data, known):
         """Sends a chunk at once, the first one together with the headers."""
-        if not isinstance(data, bytes):
-            if not isinstance(data, (bytearray, memoryview)):
-                raise TypeError("the application gave %s, not bytes" % type(data).__name__)
-            data = bytes(data)
+        if self.chunked is not None and self.bodiless:
+            self.length = known = None  # whatever they were of
+        elif self.chunked is not None:
+            data = self.chunked.feed(data)
+            if self.chunked.coded:
+                self.length = None  # if it was stated, then of the framed body
+            known = len(data) if known is not None and (self.chunked.done or not self.chunked.coded) else None
+            if not data:
+                return
         head = b"" if self.begun else self.header(known)
         if self.bodiless:
             data = b""
         elif self.length is not None and len(data) > self.length - self.sent:
             data = data[: self.length - self.sent]
-            self.cut = True
+            self.excess = True
         if head and len(data) > JOIN:
             self.send_both(head, data)
         elif head or data:
@@ -739,18 +1089,37 @@ class Reply:
                 close()
 
     def send_all(self, result):
-        single = hasattr(result, "__len__") and len(result) == 1
+        single = self.is_single(result)
         for chunk in result:
-            if chunk:
-                self.put(chunk, len(chunk) if single else None)
-                if self.cut or self.bodiless:
-                    break  # the reply is complete: an endless one would hold the worker for nobody
+            if type(chunk) is not bytes:
+                chunk = exact_bytes(chunk)
+            if not chunk:
+                self.look()
+                continue
+            self.put(chunk, len(chunk) if single else None)
+            if self.excess or self.bodiless:
+                break  # the reply is complete: an endless one would hold the worker for nobody
+        if self.chunked is not None and not self.bodiless:
+            rest, self.chunked = self.chunked.end(), None
+            if rest:
+                self.put(rest, None)
         if not self.begun:
             self.put(b"", 0)
+        self.finished = True
+
+    def is_single(self, result):
+        """Says whether the first chunk is all, and so tells the length."""
+        kind = type(result)
+        if kind is list or kind is tuple:
+            return len(result) == 1
+        try:
+            return hasattr(result, "__len__") and len(result) == 1
+        except Exception:
+            return False  # PEP 3333: only where a call of len succeeds
 
     def send_file(self, filelike):
         """Sends by sendfile; False if filelike must be read instead."""
-        if self.begun:
+        if self.begun or self.chunked is not None:
             return False
         found = plain_file(filelike)
         if not found:
@@ -762,7 +1131,7 @@ class Reply:
             rest = 0
         elif rest > self.length:
             rest = self.length
-        self.send(head, socket.MSG_MORE if rest else 0)
+        self.send(head, MSG_MORE if rest else 0)
         if rest and self.input.left and not self.input.ended:
             return self.send_read(fd, offset, rest)
         while rest:
@@ -772,29 +1141,31 @@ class Reply:
             offset += done
             rest -= done
             self.sent += done
+        self.finished = not rest
         return True
 
     def send_read(self, fd, offset, rest):
         """Where the body still arrives, which sendfile cannot look after."""
         while rest:
-            data = os.pread(fd, min(rest, BLOCK), offset)
+            data = pread(fd, min(rest, BLOCK), offset)
             if not data:
                 break
             self.send(data)
             offset += len(data)
             rest -= len(data)
             self.sent += len(data)
+        self.finished = not rest
         return True
 
     def send_part(self, fd, offset, count):
         try:
-            return os.sendfile(self.conn.fileno(), fd, offset, min(count, 1 << 30))
+            return sendfile(self.conn.fileno(), fd, offset, min(count, 1 << 30))
         except OSError as error:
-            if error.errno == errno.EIO:
+            if error.errno == EIO:
                 raise  # the disk's fault, not the client's
-            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            if error.errno not in (EINVAL, ENOSYS, EOPNOTSUPP):
                 self.leave(error)
-        data = os.pread(fd, min(count, BLOCK), offset)  # a file system without sendfile
+        data = pread(fd, min(count, BLOCK), offset)  # a file system without sendfile
         self.send(data)
         return len(data)
 
@@ -806,12 +1177,13 @@ class Reply:
             self.head = None
             self.start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
             self.put(text.encode("utf-8") + b"\n", len(text) + 1)
+            self.finished = True
         except ClientGone:
             pass
 
     def complaint(self):
         """What the application did wrong with its Content-Length, or None."""
-        if self.cut:
+        if self.excess:
             return "gave more than its Content-Length of %d bytes, the rest was cut" % self.length
         if self.begun and not self.bodiless and self.length is not None and self.sent < self.length:
             return "gave %d of the %d bytes that its Content-Length states" % (self.sent, self.length)
@@ -829,8 +1201,8 @@ def descriptors(control):
     """Returns every descriptor that arrived; now they are ours to close."""
     found = []
     for level, kind, data in control:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            found.extend(struct.unpack("@%di" % (len(data) // 4), data[: len(data) // 4 * 4]))
+        if level == SOL_SOCKET and kind == SCM_RIGHTS:
+            found.extend(unpack("@%di" % (len(data) // 4), data[: len(data) // 4 * 4]))
     return found
 
 
@@ -839,6 +1211,9 @@ class Link:
 
     def __init__(self, sock):
         self.sock = sock
+        self.inode = fstat(sock.fileno()).st_ino
+        self.held = {}  # connections that are being served, by id
+        self.child = False  # true in a process that the application forked
 
     def receive(self):
         """Blocks for the next connection: (id, seconds waited, descriptor).
@@ -847,7 +1222,7 @@ class Link:
         """
         while True:
             try:
-                text, control, flags, _ = self.sock.recvmsg(512, CONTROL_ROOM, socket.MSG_CMSG_CLOEXEC)
+                text, control, flags, _ = self.sock.recvmsg(512, CONTROL_ROOM, MSG_CMSG_CLOEXEC)
             except ConnectionResetError:
                 continue  # the master died with packets of ours unread; ours are still queued
             fds = descriptors(control)
@@ -857,12 +1232,12 @@ class Link:
                 except ValueError:
                     pass
             for fd in fds:
-                os.close(fd)
+                close_fd(fd)
             if not text:
                 return None
             if text.startswith(b"CONN="):
                 # Without a word of DONE: the master gives the connection to another.
-                reason = " (is LimitNOFILE reached?)" if flags & socket.MSG_CTRUNC else ""
+                reason = " (is LimitNOFILE reached?)" if flags & MSG_CTRUNC else ""
                 raise Violation("%r came with %d descriptors%s" % (text, len(fds), reason))
 
     def send(self, text):
@@ -876,9 +1251,21 @@ class Link:
         """Takes no new connections. What is queued can still be received, then
         comes the end of file. Idempotent, and all that SIGTERM does."""
         try:
-            self.sock.shutdown(socket.SHUT_RD)
+            self.sock.shutdown(SHUT_RD)
         except OSError:
             pass
+
+    def check(self):
+        """OSError if the application has closed the descriptor, or another has its number."""
+        if fstat(self.sock.fileno()).st_ino != self.inode:
+            raise OSError(EBADF, "it is another file now")
+
+    def forked(self):
+        """In a child of the application: the link and the connections are its parent's."""
+        self.child = True
+        self.sock.close()
+        for conn in self.held.values():
+            conn.close()
 
 
 def parse_conn(text):
@@ -890,6 +1277,14 @@ def parse_conn(text):
     return int(first[5:]), waited / 1e6
 
 
+class Late(KeyboardInterrupt):
+    """The end does not wait any longer for what runs now. (A kind of exception that
+    event loops let through.)"""
+
+
+OWN = (SIGTERM, SIGINT, SIGUSR2)
+
+
 class Signals:
     """SIGTERM shuts the link for reading, at once and always.
 
@@ -897,53 +1292,119 @@ class Signals:
     the main thread. One that became due just before recvmsg went to sleep, or
     whose signal another thread received, would wait for the next packet, which
     may never come. So the C handler's wake-up byte goes to a thread of its own.
+
+    The application's handlers for SIGTERM, SIGINT and SIGUSR2 are taken note of and
+    not installed, as under mod_wsgi: signal.signal, getsignal and set_wakeup_fd
+    are ours for that. What else installs a handler, such as a library in C, keeps
+    it until take is called.
     """
 
     def __init__(self, link):
         self.link = link
-        self.reader, self.writer = socket.socketpair()
+        self.main = get_ident()
+        self.count = 0  # of SIGTERMs
+        self.armed = False  # the next signal raises Late
+        self.asked = {SIGTERM: signal.SIG_DFL, SIGINT: default_int_handler, SIGUSR2: signal.SIG_DFL}
+        self.told = set()  # signals whose handler was logged
+        self.wakeup = -1  # the application's descriptor for set_wakeup_fd
+        self.reader, self.writer = (Socket(fileno=raise_fd(sock.detach(), HIGH_FD)) for sock in socketpair())
         self.writer.setblocking(False)
+        pthread_sigmask(SIG_UNBLOCK, OWN)
+        set_handler(SIGUSR2, self.ignore)  # below faulthandler's, which the application may unregister
         self.take()
-        # Ctrl-C is the master's business. Not SIG_IGN, which children would inherit.
-        signal.signal(signal.SIGINT, lambda number, frame: None)
-        signal.siginterrupt(signal.SIGINT, False)  # the application's libraries need not notice
-        signal.set_wakeup_fd(self.writer.fileno(), warn_on_full_buffer=False)
-        old = threading.stack_size(256 << 10)
-        threading.Thread(target=self.watch, name="scgid-signals", daemon=True).start()
-        threading.stack_size(old)
+        self.real = signal.signal, signal.getsignal, signal.set_wakeup_fd
+        signal.signal, signal.getsignal, signal.set_wakeup_fd = self.signal, self.getsignal, self.set_wakeup_fd
+        old = set_stack_size(256 << 10)
+        start_new_thread(self.watch, ())  # not a thread that the threading module knows of
+        set_stack_size(old)
 
     def take(self):
-        """Installs the handler, again after an import that may have replaced it."""
-        signal.signal(signal.SIGTERM, self.terminate)
+        """Installs the handlers, again after code that may have replaced them."""
+        set_handler(SIGTERM, self.terminate)
+        # Ctrl-C is the master's business. Not SIG_IGN, which children would inherit.
+        set_handler(SIGINT, self.ignore)
+        siginterrupt(SIGINT, False)  # the application's libraries need not notice
+        set_wakeup_fd(self.writer.fileno(), warn_on_full_buffer=False)
 
     def terminate(self, number, frame):
+        self.count += 1
         self.link.shut()
+        self.ignore(number, frame)
+
+    def ignore(self, number, frame):
+        if self.armed:
+            self.armed = False
+            raise Late
 
     def watch(self):
         while True:
-            if signal.SIGTERM in self.reader.recv(64):
+            numbers = self.reader.recv(64)
+            if SIGTERM in numbers:
                 self.link.shut()
+            if self.wakeup >= 0:
+                try:
+                    write_fd(self.wakeup, bytes(n for n in numbers if n not in OWN))
+                except OSError:
+                    pass  # full, or closed: as the C handler
+
+    def interrupt(self):
+        """Wakes the main thread, also from a lock."""
+        pthread_kill(self.main, SIGINT)
+
+    def signal(self, signalnum, handler):
+        """Stands in for signal.signal."""
+        if signalnum not in OWN:
+            return self.real[0](signalnum, handler)
+        if get_ident() != self.main:
+            raise ValueError("signal only works in main thread of the main interpreter")
+        if not callable(handler) and handler not in (SIG_DFL, SIG_IGN):
+            raise TypeError("signal handler must be signal.SIG_IGN, signal.SIG_DFL, or a callable object")
+        old = self.asked[signalnum]
+        if handler in (SIG_DFL, SIG_IGN):
+            handler = Handlers(handler)
+        self.asked[signalnum] = handler
+        if signalnum not in self.told and signalnum != SIGINT and handler != old:
+            self.told.add(signalnum)
+            does = "ends when it has finished what it holds" if signalnum == SIGTERM else "writes its stacks to the log"
+            note("the application's handler for %s is not used: at this signal the worker %s"
+                % (Names(signalnum).name, does))
+        return old
+
+    def getsignal(self, signalnum):
+        """Stands in for signal.getsignal."""
+        return self.asked[signalnum] if signalnum in OWN else self.real[1](signalnum)
+
+    def set_wakeup_fd(self, fd, *, warn_on_full_buffer=True):
+        """Stands in for signal.set_wakeup_fd: watch passes on what is not ours."""
+        set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)  # says what is wrong with it
+        set_wakeup_fd(self.writer.fileno(), warn_on_full_buffer=False)
+        old, self.wakeup = self.wakeup, fd
+        return old
 
     def forked(self):
-        """In a child of the application: a signal to it must not reach us."""
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        for sock in (self.reader, self.writer, self.link.sock):
-            sock.close()
+        """In a child of the application: a signal to it must not reach us, and has the
+        effect for which the application asked."""
+        signal.signal, signal.getsignal, signal.set_wakeup_fd = self.real
+        set_wakeup_fd(self.wakeup)
+        faulthandler_unregister(SIGUSR2)
+        for number, handler in self.asked.items():
+            signal.signal(number, handler)
+        self.reader.close()
+        self.writer.close()
 
 
 class Worker:
     """Serves the connections that come by the link, one at a time per slot."""
 
-    def __init__(self, link, app, options):
+    def __init__(self, link, signals, options):
         self.link = link
-        self.app = app
+        self.signals = signals
+        self.app = None
         self.mount = options.mount
         self.slots = options.threads
         self.max_drain = options.max_drain
         self.patience = options.read_timeout
-        self.child = False  # true in a process that the application forked
+        self.take_at = 0.0  # when the signals' handlers are installed again
         self.base = {
             "wsgi.version": (1, 0),
             "wsgi.errors": sys.stderr,
@@ -952,13 +1413,10 @@ class Worker:
             "wsgi.run_once": False,
             "wsgi.file_wrapper": FileWrapper,
             "wsgi.input_terminated": True,
-            "scgid.worker": os.environ.get("SCGID_WORKER", ""),
-            "scgid.generation": os.environ.get("SCGID_GENERATION", ""),
-            "scgid.pool": os.environ.get("SCGID_POOL", ""),
+            "scgid.worker": environ.get("SCGID_WORKER", ""),
+            "scgid.generation": environ.get("SCGID_GENERATION", ""),
+            "scgid.pool": environ.get("SCGID_POOL", ""),
         }
-
-    def forked(self):
-        self.child = True
 
     def serve(self):
         """Returns after the end of file, when all is finished."""
@@ -969,60 +1427,79 @@ class Worker:
             if conn is None:
                 return
             self.handle(*conn)
+            if monotonic() >= self.take_at:
+                self.take_signals()
+
+    def take_signals(self):
+        self.take_at = monotonic() + TAKE_SECONDS
+        self.signals.take()
 
     def serve_slots(self):
         """The main thread receives, so that the link has one reader; the slots work."""
-        import queue
-
-        todo = queue.SimpleQueue()
-        slots = [threading.Thread(target=self.slot, args=(todo,), name="slot-%d" % n) for n in range(self.slots)]
-        for thread in slots:
-            thread.start()
+        todo, ended = SimpleQueue(), SimpleQueue()
+        for n in range(self.slots):
+            start_thread(self.slot, "slot-%d" % n, todo, ended)
         try:
             while True:
                 conn = self.link.receive()
                 if conn is None:
                     break
                 todo.put(conn)
+                if monotonic() >= self.take_at:
+                    self.take_signals()
         finally:
-            for thread in slots:
-                todo.put(None)
-            for thread in slots:
-                thread.join()
+            if not self.link.child:
+                for _ in range(self.slots):
+                    todo.put(None)
+                for _ in range(self.slots):
+                    ended.get()
 
-    def slot(self, todo):
-        for conn in iter(todo.get, None):
-            self.handle(*conn)
+    def slot(self, todo, ended):
+        try:
+            for conn in iter(todo.get, None):
+                self.handle(*conn)
+        finally:
+            ended.put(None)
 
     def handle(self, ident, waited, fd):
         """Serves one connection; it takes fd."""
         # Family and type are named to save the calls that ask for them; any stream does.
         done = "DONE=%d" % ident
+        if fd < 3:  # the application closed it: prints would go to the client
+            fd = raise_fd(fd, 3)
+            fill_low_fds()
         try:
-            conn = Conn(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
+            conn = Socket(AF_UNIX, SOCK_STREAM, 0, fd)
             if conn.gettimeout() is not None:  # the application's socket.setdefaulttimeout
                 conn.settimeout(None)
         except OSError as error:
-            os.close(fd)
+            close_fd(fd)
             note("connection %d: %s" % (ident, error))
             self.link.send(done.encode())
             return
         input = Input(conn, self.patience, self.max_drain)
         reply = Reply(conn, input)
+        self.link.held[ident] = conn
+        failure = None
         try:
             self.answer(reply, input, waited)
         except BaseException as error:
-            if self.child:
-                raise
-            self.guard(ident, self.report, reply, error)
-            self.guard(ident, self.excuse, reply, error)
-        if self.child:
-            # The application forked and its child came back here: the connection
-            # and the link are its parent's.
-            raise SystemExit(0)
-        self.guard(ident, self.finish, conn, input.unread(), reply.gone)
+            failure = error
+        if self.link.child:
+            end_child(named(reply.request), failure)
+        if failure is not None:
+            self.guard(ident, self.report, reply, failure)
+            self.guard(ident, self.excuse, reply, failure)
+            failure = None
+        cut = reply.broken()
+        self.guard(ident, self.finish, conn, input.unread(), reply.gone, cut)
+        del self.link.held[ident]
+        if input.spool is not None:
+            input.drop()
         if reply.code:
             done += "\nCODE=%d\nBYTES=%d" % (reply.code, reply.sent)
+            if cut:
+                done += "\nCUT=1"
         self.link.send(done.encode())
 
     def guard(self, ident, step, *args):
@@ -1049,7 +1526,7 @@ class Worker:
         reply.bodiless = method == "HEAD"
         reply.run(self.app, env)
         complaint = reply.complaint()
-        if complaint and not self.child:
+        if complaint and not self.link.child:
             note("%s: the application %s" % (named(reply.request), complaint))
 
     def report(self, reply, error):
@@ -1060,7 +1537,8 @@ class Worker:
         if isinstance(error, (ShortBody, SlowBody)):
             note("%s: %s" % (named(reply.request), error))
             return
-        note("%s: exception in the application\n%s" % (named(reply.request), traceback.format_exc().rstrip("\n")))
+        cut = ", its reply is cut" if reply.broken() else ""
+        note("%s: exception in the application%s\n%s" % (named(reply.request), cut, story(error)))
 
     def excuse(self, reply, error):
         """Answers for a request that failed, while nothing of a reply is sent."""
@@ -1072,14 +1550,18 @@ class Worker:
         else:
             reply.refuse("500 Internal Server Error", "The application failed. Its log says why.")
 
-    def finish(self, conn, unread, gone):
+    def finish(self, conn, unread, gone, cut):
         """Ends a reply. The master holds the connection too, so only shutdown ends
-        it; and a close on unread bytes would take back what the client has not read."""
+        it; and a close on unread bytes would take back what the client has not read.
+        A reply that is cut ends by a reset, which the master's close sends."""
         try:
-            if unread and not gone:
-                conn.shutdown(socket.SHUT_WR)
-                drain(conn, min(unread, self.max_drain))
-            conn.shutdown(socket.SHUT_RDWR)
+            if cut and conn.getsockopt(SOL_SOCKET, SO_DOMAIN) != AF_UNIX:
+                conn.setsockopt(SOL_SOCKET, SO_LINGER, NO_LINGER)
+            else:
+                if unread and not gone:
+                    conn.shutdown(SHUT_WR)
+                    drain(conn, min(unread, self.max_drain))
+                conn.shutdown(SHUT_RDWR)
         except OSError:
             pass  # the client was quicker
         try:
@@ -1096,17 +1578,62 @@ def named(request):
     return "%s %s" % (ascii(method[:32])[1:-1], ascii(uri[:256])[1:-1])
 
 
+def story(error):
+    """The traceback of an exception, without the frames of ours that lead to the application."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_globals is GLOBALS:
+        frames = frames.tb_next
+    return "".join(format_exception(type(error), error, frames or error.__traceback__)).rstrip("\n")
+
+
+GLOBALS = globals()
+
+
+def start_thread(run, name, *args):
+    """Starts a thread for requests. Where gevent or eventlet has taken threads over it
+    is the system's all the same, and the threading module makes up an object for it."""
+    if threading.get_ident is get_ident and Thread.start is start_method:
+        Thread(target=run, name=name, args=args).start()
+        return
+
+    def named_run():
+        try:
+            threading.current_thread().name = name
+        except Exception:
+            pass
+        run(*args)
+
+    start_new_thread(named_run, ())
+
+
+def end_child(request, failure):
+    """Ends a process that the application forked and that came back here. Its parent
+    answers. Exit functions are the parent's as well: they may remove what it needs."""
+    code = 0
+    if isinstance(failure, SystemExit):
+        code = failure.code if isinstance(failure.code, int) else int(failure.code is not None)
+        if not isinstance(failure.code, (int, type(None))):
+            note(str(failure.code))
+    elif failure is None or isinstance(failure, ClientGone):
+        note("%s: a process that the application forked came back: it ends here, its parent replies" % request)
+    else:
+        code = 1
+        note("%s: exception in a process that the application forked\n%s" % (request, story(failure)))
+    flush_log()
+    _exit(code & 0xFF)
+
+
 def drain(conn, limit):
     """Reads away what the client still sends, within bytes and time."""
-    poller = select.poll()
-    poller.register(conn.fileno(), select.POLLIN)
-    end = time.monotonic() + DRAIN_SECONDS
+    poller = poll()
+    poller.register(conn.fileno(), POLLIN)
+    end = monotonic() + DRAIN_SECONDS
     while limit > 0:
-        wait = end - time.monotonic()
+        wait = end - monotonic()
         if wait <= 0 or not poller.poll(wait * 1000):
             return
         try:
-            data = conn.recv(min(limit, BLOCK), socket.MSG_DONTWAIT)
+            data = conn.recv(min(limit, BLOCK), MSG_DONTWAIT)
         except BlockingIOError:
             continue
         if not data:
@@ -1119,15 +1646,12 @@ def drain(conn, limit):
 
 def load(name):
     """Returns the callable that MODULE:CALLABLE or path/to/file.wsgi names."""
-    directory = os.getcwd()
-    here = os.path.dirname(os.path.abspath(__file__))
-    if sys.path and os.path.abspath(sys.path[0]) == here:
-        del sys.path[0]  # our own directory is nobody's library
-    sys.path.insert(0, directory)
+    sys.path[:] = [getcwd()] + PATH
     where, what = split_name(name)
+    path, call = parse_name(what)
     module = load_file(where) if is_file(where) else load_module(where)
     try:
-        app = find(module, what)
+        app = find(module, path, call)
     except AttributeError as error:
         if what == "application" and callable(getattr(module, "app", None)):
             raise AttributeError("%s, but app: name it %s:app" % (error, where)) from None
@@ -1164,7 +1688,7 @@ def load_module(name):
     except ModuleNotFoundError as error:
         if not (name + ".").startswith("%s." % error.name):
             raise  # it is there, and lacks something itself
-        text = "%s in %s or where Python looks" % (error, os.getcwd())
+        text = "%s in %s or where Python looks" % (error, getcwd())
         if name.endswith(".wsgi"):
             text += ", and no file %s" % name
         raise ModuleNotFoundError(text, name=error.name) from None
@@ -1185,8 +1709,8 @@ def load_file(path):
     return module
 
 
-def find(module, text):
-    """Follows a dotted name; calls a factory with literal arguments."""
+def parse_name(text):
+    """Returns the names of a dotted name, and the ast.Call that it may be part of."""
     try:
         node = ast.parse(text, mode="eval").body
     except SyntaxError:
@@ -1200,21 +1724,23 @@ def find(module, text):
         node = node.value
     if not isinstance(node, ast.Name):
         raise ValueError("%r is not a name or a call" % text)
-    found = module
-    for name in [node.id] + names:
+    return [node.id] + names, call
+
+
+def find(found, names, call):
+    """Follows the names; calls a factory with literal arguments."""
+    for name in names:
         found = getattr(found, name)
     if call is None:
         return found
-    args = [ast.literal_eval(arg) for arg in call.args]
-    return found(*args, **{word.arg: ast.literal_eval(word.value) for word in call.keywords})
+    args = [literal_eval(arg) for arg in call.args]
+    return found(*args, **{word.arg: literal_eval(word.value) for word in call.keywords})
 
 
 # --- the command -----------------------------------------------------------
 
 
 def options_of(argv):
-    import argparse
-
     parser = argparse.ArgumentParser(
         prog="scgi-wsgi",
         description="Serve a WSGI application as a worker of scgid.",
@@ -1260,7 +1786,7 @@ def prefix(text):
 
 def take_link():
     """Takes the link that scgid left us, away from children and the application."""
-    text = os.environ.pop("SCGID_WORKER_FD", None)
+    text = environ.pop("SCGID_WORKER_FD", None)
     if text is None:
         sys.exit(
             "scgi_wsgi: SCGID_WORKER_FD is not set: this program is a worker that scgid starts\n"
@@ -1268,12 +1794,13 @@ def take_link():
         )
     try:
         fd = int(text)
-        os.set_inheritable(fd, False)
-        sock = socket.socket(fileno=fd)
+        set_inheritable(fd, False)
+        sock = Socket(fileno=fd)
     except (OSError, ValueError, OverflowError) as error:
         sys.exit("scgi_wsgi: SCGID_WORKER_FD=%s is not a worker link: %s" % (text, error))
-    if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_SEQPACKET:
+    if sock.family != AF_UNIX or sock.type != SOCK_SEQPACKET:
         sys.exit("scgi_wsgi: SCGID_WORKER_FD=%s is not a Unix socket of type SOCK_SEQPACKET" % text)
+    sock = Socket(fileno=raise_fd(sock.detach(), HIGH_FD))
     sock.setblocking(True)
     return Link(sock)
 
@@ -1285,62 +1812,162 @@ def one_line(text, limit=400):
 def fail(link, name, error):
     """Reports that the application cannot be loaded, and exits: not by sys.exit,
     which waits for threads that half an import may have started."""
-    note("cannot load %s\n%s" % (name, traceback.format_exc().rstrip("\n")))
+    note("cannot load %s\n%s" % (name, story(error)))
     why = "%s: %s" % (type(error).__name__, error)
     link.send(("FAILED=" + one_line("cannot load %s: %s" % (name, why))).encode("utf-8", "backslashreplace"))
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            pass
-    os._exit(1)
+    flush_log()
+    _exit(1)
 
 
-def dump_on_usr2():
-    """Makes the promise of DUMPSIGNAL=USR2 true; False if stderr is closed."""
+def own_streams():
+    """Puts streams of ours in the place of Python's, line by line: what a worker prints
+    that is killed is in the log, and no print fails."""
+    global LOG
+    fill_low_fds()
+    sys.__stdout__ = sys.stdout = log_stream(1, sys.stdout)
+    sys.__stderr__ = sys.stderr = LOG = log_stream(2, sys.stderr)
+
+
+LOG = None
+
+
+def hide(name):
+    """Leaves the application nothing of this program to see: its name alone as the
+    command line, and an empty __main__, as under mod_wsgi."""
+    sys.argv[:] = [name]
+    main = type(sys)("__main__")
+    main.__builtins__ = builtins
+    sys.modules["__main__"] = main
+
+
+def load_all(options, link, signals):
+    """Returns the worker, with its application; does not return without one."""
+    worker = Worker(link, signals, options)
+    if options.validate:
+        from wsgiref.validate import validator
     try:
-        faulthandler.register(signal.SIGUSR2, all_threads=True)
-    except (OSError, ValueError, RuntimeError, AttributeError):
-        return False
-    return True
+        worker.app = load(options.application)
+        if options.validate:
+            worker.app = validator(worker.app)
+    except BaseException as error:
+        if link.child:
+            end_child("cannot load " + options.application, error)
+        fail(link, options.application, error)
+    if link.child:
+        end_child("loading " + options.application, None)
+    try:
+        link.check()
+    except OSError as error:
+        note("%s has closed the worker's link to scgid (%s): it must not close descriptors that it has not opened"
+            % (options.application, error))
+        flush_log()
+        _exit(1)
+    return worker
 
 
 def main(argv=None):
     options = options_of(argv)
     link = take_link()
+    own_streams()
     signals = Signals(link)
-    os.register_at_fork(after_in_child=signals.forked)
-    try:
-        sys.stdout.reconfigure(line_buffering=True)  # else a killed worker's prints are lost
-    except (AttributeError, ValueError):
-        pass
-    try:
-        app = load(options.application)
-        if options.validate:
-            from wsgiref.validate import validator
-
-            app = validator(app)
-    except BaseException as error:
-        fail(link, options.application, error)
-    signals.take()
-    worker = Worker(link, app, options)
-    os.register_at_fork(after_in_child=worker.forked)
-    gc.collect()
-    gc.freeze()  # what the import left stays: no collection needs to look at it again
     dump = "\nDUMPSIGNAL=USR2" if dump_on_usr2() else ""
+    register_at_fork(after_in_child=signals.forked)
+    register_at_fork(after_in_child=link.forked)
+    hide(options.application)
+    worker = load_all(options, link, signals)
+    signals.take()
+    fill_low_fds()
+    collect()
+    freeze()  # what the import left stays: no collection needs to look at it again
     link.send(("READY=1\nSLOTS=%d%s" % (worker.slots, dump)).encode())
+    status = 0
     try:
         worker.serve()
-    except Violation as error:
+    except BaseException as error:
+        if link.child:  # forked by a handler of another signal
+            end_child("between requests", error)
+        if not isinstance(error, Violation):
+            raise
         note("%s, leaving" % error)
-        return 1
-    finally:
-        # The interpreter's end puts the defaults back, and a second SIGTERM would kill.
-        if not worker.child:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return 0
+        status = 1
+    end(signals, status)
+    return status
 
 
-if __name__ == "__main__":
+def dump_on_usr2():
+    """Makes the promise of DUMPSIGNAL=USR2 true; False where it cannot."""
+    try:
+        faulthandler_register(SIGUSR2, file=2, all_threads=True)
+    except (OSError, ValueError, RuntimeError):
+        return False
+    return True
+
+
+def end(signals, status):
+    """Ends the application as the interpreter would: its threads, then its exit
+    functions. But threads get THREAD_SECONDS, and a SIGTERM, which the master sends
+    to a worker that is late, ends the wait for either."""
+    # The wake-up must be a signal that a lock does not sleep through.
+    signals.take()
+    siginterrupt(SIGINT, True)
+    pthread_sigmask(SIG_UNBLOCK, OWN)
+    timer = Timer(signals) if lingering() else None
+    bounded(signals, threading._shutdown)
+    if timer is not None:
+        timer.stop()
+    left = lingering()
+    if left:
+        note("ending without waiting any longer for threads of the application: %s" % ", ".join(left))
+    bounded(signals, run_exit_functions)
+    # The interpreter's end puts the defaults back, and a second SIGTERM would kill.
+    set_handler(SIGTERM, SIG_IGN)
+    set_handler(SIGINT, SIG_IGN)
+    if left:
+        flush_log()
+        _exit(status)  # the interpreter's end could meet them
+
+
+def bounded(signals, step):
+    """Takes a step that Late may end."""
+    try:
+        try:
+            signals.armed = True
+            step()
+        finally:
+            signals.armed = False
+    except BaseException as error:
+        if not isinstance(error, Late):
+            note("%s at the end\n%s" % (type(error).__name__, story(error)))
+
+
+class Timer:
+    """Has a step end by Late after THREAD_SECONDS."""
+
+    def __init__(self, signals):
+        self.signals = signals
+        self.over, self.ended = allocate_lock(), allocate_lock()
+        self.over.acquire()
+        self.ended.acquire()
+        start_new_thread(self.run, ())
+
+    def run(self):
+        if not self.over.acquire(timeout=THREAD_SECONDS):
+            while not self.over.acquire(timeout=0.1):
+                self.signals.armed = True  # the last one may have met code that catches everything
+                self.signals.interrupt()
+        self.ended.release()
+
+    def stop(self):
+        self.over.release()
+        self.ended.acquire()  # a thread that begins while the interpreter ends would crash it
+
+
+def lingering():
+    """Names the application's threads for which an end would wait."""
+    ours = threading.main_thread(), threading.current_thread()
+    return [ascii(str(thread.name))[1:-1] for thread in threading.enumerate()
+        if thread not in ours and thread.is_alive() and not thread.daemon]
+
+
+if SCRIPT:
     sys.exit(main())

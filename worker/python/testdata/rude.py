@@ -12,7 +12,7 @@ def application(env, start):
 
 def do_patient(env, start):
     """Has the server read away the rest of bodies for as long as it takes."""
-    sys.modules["__main__"].DRAIN_SECONDS = 600
+    sys._getframe(2).f_globals["DRAIN_SECONDS"] = 600
     start("200 OK", [TEXT])
     return [b"not read\n"]
 
@@ -115,7 +115,7 @@ def do_bad_close(env, start):
 
 
 def do_swallow(env, start):
-    """Reads a body that ends early and goes on all the same."""
+    """Reads a body that ends early and continues all the same."""
     try:
         env["wsgi.input"].read()
     except OSError as error:
@@ -205,7 +205,7 @@ def do_break_traceback(env, start):
     def broken(*args, **more):
         raise SystemExit(9)
 
-    traceback.format_exc = broken
+    traceback.TracebackException = broken
     raise RuntimeError("never told")
 
 
