@@ -132,6 +132,7 @@ func launchWith(t testing.TB, change func(*exec.Cmd), argv ...string) *worker {
 	w.cmd = exec.Command(argv[0], argv[1:]...)
 	w.cmd.Dir = "testdata"
 	w.cmd.Stderr = w.stderr
+	w.cmd.WaitDelay = 5 * time.Second // processes that the application left may hold stderr
 	w.cmd.ExtraFiles = []*os.File{theirs}
 	w.cmd.Env = append(os.Environ(), "SCGID_WORKER_FD=3", "SCGID_WORKER=7", "SCGID_GENERATION=2",
 		"SCGID_PROTOCOL=1", "SCGID_POOL=wiki", "PYTHONDONTWRITEBYTECODE=1")

@@ -73,6 +73,7 @@ func TestApplicationThatCannotBeLoaded(t *testing.T) {
 		"nothing": "",
 		"flask":   "def app(): pass",
 		"number":  "application = 5",
+		"mute":    "class Mute(Exception):\n    def __str__(self): raise self\nraise Mute",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name+".wsgi"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -92,6 +93,7 @@ func TestApplicationThatCannotBeLoaded(t *testing.T) {
 		dir + "/nothing.wsgi":      "AttributeError",
 		dir + "/flask.wsgi":        "has no attribute 'application', but app: name it " + dir + "/flask.wsgi:app",
 		dir + "/number.wsgi":       "int, not callable",
+		dir + "/mute.wsgi":         "Mute",
 		dir + "/exits.wsgi:x(y)":   "SystemExit",
 		"app:application.__name__": "str, not callable",
 		"app:do_hello(undefined)":  "ValueError",

@@ -70,12 +70,11 @@ from traceback import format_exception
 # traceback imports these when it first needs them.
 import linecache
 import tokenize
-import unicodedata
 
-try:
+if sys.version_info >= (3, 12):
+    import unicodedata
+if sys.version_info >= (3, 13):
     import _suggestions
-except ImportError:
-    pass  # before Python 3.13
 
 # Nothing below sees what the application does to the builtins (from Python 3.10 on),
 # and nothing calls this module the application's.
@@ -1427,8 +1426,6 @@ class Worker:
             if conn is None:
                 return
             self.handle(*conn)
-            if monotonic() >= self.take_at:
-                self.take_signals()
 
     def take_signals(self):
         self.take_at = monotonic() + TAKE_SECONDS
@@ -1500,6 +1497,8 @@ class Worker:
             done += "\nCODE=%d\nBYTES=%d" % (reply.code, reply.sent)
             if cut:
                 done += "\nCUT=1"
+        if self.slots == 1 and monotonic() >= self.take_at:
+            self.take_signals()
         self.link.send(done.encode())
 
     def guard(self, ident, step, *args):
@@ -1812,8 +1811,16 @@ def one_line(text, limit=400):
 def fail(link, name, error):
     """Reports that the application cannot be loaded, and exits: not by sys.exit,
     which waits for threads that half an import may have started."""
-    note("cannot load %s\n%s" % (name, story(error)))
-    why = "%s: %s" % (type(error).__name__, error)
+    why = type(error).__name__
+    try:
+        why = "%s: %s" % (why, error)
+    except BaseException:
+        pass  # an exception whose text fails too
+    try:
+        text = story(error)
+    except BaseException:
+        text = why
+    note("cannot load %s\n%s" % (name, text))
     link.send(("FAILED=" + one_line("cannot load %s: %s" % (name, why))).encode("utf-8", "backslashreplace"))
     flush_log()
     _exit(1)

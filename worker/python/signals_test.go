@@ -51,7 +51,7 @@ def do_run(env, start):
     "An event loop that is running when the signal comes."
     import asyncio
     async def main():
-        loop = asyncio.get_running_loop()
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, loop.stop)
         loop.add_signal_handler(signal.SIGUSR1, done.set)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -59,7 +59,6 @@ def do_run(env, start):
         os.kill(os.getpid(), signal.SIGUSR1)
         await asyncio.wait_for(done.wait(), 20)
         return "through"
-    done = asyncio.Event()
     return reply(start, asyncio.run(main()))
 `
 

@@ -20,7 +20,8 @@ var odd = []struct{ name, text, want, log string }{
 	{"multiprocessing fork", multi("fork"), "4 0", ""},
 	{"multiprocessing spawn", multi("spawn"), "4 0", ""},
 	{"multiprocessing forkserver", multi("forkserver"), "4 0", ""},
-	{"multiprocessing pool", "import multiprocessing\nimport jobs\ndef do_it():\n    with multiprocessing.get_context('fork').Pool(2) as pool: return pool.map(jobs.double, [1, 2])", "[2, 4]", ""},
+	// Its own threads fork, which Python does not promise to work beside other threads.
+	{"multiprocessing pool", "import multiprocessing\nimport jobs\ndef do_it():\n    with multiprocessing.get_context('fork' if threading.current_thread() is threading.main_thread() else 'spawn').Pool(2) as pool: return pool.map(jobs.double, [1, 2])", "[2, 4]", ""},
 	{"process pool executor", "import concurrent.futures, multiprocessing, jobs\ndef do_it():\n    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool: return pool.submit(jobs.double, 2).result()", "4", ""},
 	{"threads", "def do_it():\n    found = []\n    thread = threading.Thread(target=lambda: found.append(threading.current_thread().daemon))\n    thread.start()\n    thread.join()\n    return found", "[False]", ""},
 	{"executor", "import concurrent.futures\npool = concurrent.futures.ThreadPoolExecutor(2)\ndef do_it(): return pool.submit(int, '5').result()", "5", ""},
@@ -42,7 +43,7 @@ var odd = []struct{ name, text, want, log string }{
 	{"a default time-out of sockets", "import socket\nsocket.setdefaulttimeout(0.001)\ndef do_it(): return 'timed'", "timed", ""},
 	{"environ cleared", "os.environ.clear()\ndef do_it(): return len(os.environ)", "0", ""},
 	{"stdin read", "def do_it(): return repr(sys.stdin.read())", "''", ""},
-	{"builtins replaced", "import builtins\ndef bad(*a, **k): raise LookupError('replaced')\nbuiltins.len = builtins.hasattr = builtins.min = builtins.getattr = bad\ndef do_it(): return 'replaced'", "replaced", ""},
+	{"builtins replaced", "import builtins\ndef bad(*a, **k): raise LookupError('replaced')\nif sys.version_info >= (3, 10): builtins.len = builtins.hasattr = builtins.min = builtins.getattr = bad\ndef do_it(): return 'replaced'", "replaced", ""},
 	{"gc and weakrefs", "import gc\ngc.disable()\ngc.set_debug(0)\ndef do_it(): return gc.collect() >= 0", "True", ""},
 }
 
