@@ -640,7 +640,7 @@ def place(env, mount):
     if info is None:
         document = env.get("DOCUMENT_URI")
         if script and document and below(document, script.rstrip("/")):
-            # nginx, where somebody set SCRIPT_NAME to the mount and no more.
+            # nginx, where SCRIPT_NAME was set to the mount and nothing else was.
             script = script.rstrip("/")
             info = document[len(script) :]
         elif script:
@@ -1136,7 +1136,7 @@ class Reply:
         while rest:
             done = self.send_part(fd, offset, rest)
             if not done:
-                break  # somebody truncated the file
+                break  # the file was truncated
             offset += done
             rest -= done
             self.sent += done
@@ -1320,7 +1320,7 @@ class Signals:
     def take(self):
         """Installs the handlers, again after code that may have replaced them."""
         set_handler(SIGTERM, self.terminate)
-        # Ctrl-C is the master's business. Not SIG_IGN, which children would inherit.
+        # Ctrl-C is for the master to handle. Not SIG_IGN, which children would inherit.
         set_handler(SIGINT, self.ignore)
         siginterrupt(SIGINT, False)  # the application's libraries need not notice
         set_wakeup_fd(self.writer.fileno(), warn_on_full_buffer=False)
