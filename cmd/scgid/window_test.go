@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -46,24 +47,47 @@ func spy(dir string) {
 	}
 }
 
+var errNothing = errors.New("opened, with nothing in it")
+
+// textAt is where a Go program that is not position-independent begins.
+const textAt = 0x400000
+
 func spyTries(master int) map[string]func() error {
 	proc := fmt.Sprint("/proc/", master)
-	open := func(name string, flags int) func() error {
+	// Opening is not enough: while another thread than the first executes, the
+	// first is a zombie for a moment, whose files can be opened and are empty.
+	open := func(name string, flags int, at int64) func() error {
 		return func() error {
 			fd, err := unix.Open(proc+"/"+name, flags|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			if n, err := unix.Pread(fd, make([]byte, 16), at); n == 0 || err != nil {
+				return errNothing
+			}
+			return nil
+		}
+	}
+	return map[string]func() error{
+		"mem-read":  open("mem", unix.O_RDONLY, textAt),
+		"mem-write": open("mem", unix.O_RDWR, textAt),
+		"maps":      open("maps", unix.O_RDONLY, 0),
+		"environ":   open("environ", unix.O_RDONLY, 0),
+		"fd": func() error {
+			names, err := os.ReadDir(proc + "/fd")
+			if err == nil && len(names) == 0 {
+				err = errNothing
+			}
+			return err
+		},
+		"fd-open": func() error {
+			fd, err := unix.Open(proc+"/fd/0", unix.O_PATH|unix.O_CLOEXEC, 0)
 			if err == nil {
 				unix.Close(fd)
 			}
 			return err
-		}
-	}
-	return map[string]func() error{
-		"mem-read":  open("mem", unix.O_RDONLY),
-		"mem-write": open("mem", unix.O_RDWR),
-		"maps":      open("maps", unix.O_RDONLY),
-		"environ":   open("environ", unix.O_RDONLY),
-		"fd":        func() error { _, err := os.ReadDir(proc + "/fd"); return err },
-		"fd-open":   open("fd/0", unix.O_RDONLY),
+		},
 		"pidfd_getfd": func() error {
 			pidfd, err := unix.PidfdOpen(master, 0)
 			if err != nil {
