@@ -35,12 +35,17 @@ type backoff struct {
 	Ramp        pool.Ramp
 }
 
+// inARow is how many starts have failed in a row, as of now.
+func (b *backoff) inARow(now Time) int {
+	if now-b.FailedAt > rowEnds {
+		return 0
+	}
+	return b.Failures
+}
+
 // failed counts a start that failed and returns the pause before the next.
 func (b *backoff) failed(why string, now Time) time.Duration {
-	if now-b.FailedAt > rowEnds {
-		b.Failures = 0
-	}
-	b.Failures++
+	b.Failures = b.inARow(now) + 1
 	b.LastFailure, b.FailedAt = why, now
 	pause := pool.BackOff(b.Failures)
 	b.RetryAt = now + pause

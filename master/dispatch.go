@@ -40,7 +40,7 @@ func (l *loop) hand(c *conn) {
 // is there that could serve or is on its way. Requests are refused at once then:
 // nobody should hang for an application that does not start.
 func (l *loop) crashLooping() bool {
-	return l.backoff.Failures >= failFastAfter && l.workers.in[ready]+l.workers.in[starting] == 0
+	return l.backoff.inARow(l.now) >= failFastAfter && l.workers.in[ready]+l.workers.in[starting] == 0
 }
 
 // feed passes on what waits, as far as workers have places.
@@ -146,10 +146,22 @@ func (l *loop) finish(c *conn, m link.Message) {
 	l.relist(w)
 }
 
-// serves notes that w has served a connection: what has failed before is made
-// good.
+// serves notes that w has served a connection. That makes good for the starts
+// that have failed, if w shows that a start of today succeeds: a worker that
+// served before them says nothing about that, and one of another generation even
+// less.
 func (l *loop) serves(w *worker) {
 	w.of.Serves = true
+	if w.of != l.gens.current {
+		return
+	}
+	l.backoff.Crashes = 0
+	if w.Served > 1 && w.Began <= l.backoff.FailedAt {
+		return
+	}
+	if l.gens.roll != nil {
+		l.gens.roll.failures = 0
+	}
 	if n := l.backoff.served(); n > 0 {
 		l.log.Info("the application starts again", "worker", w.ID, "failures", n)
 		l.emit(control.Event{Kind: control.EventStartRecovered, Worker: w.ID, Count: uint64(n)})

@@ -134,7 +134,9 @@ func (l *loop) fails(w *worker, why string) {
 	}
 	w.Failed = why
 	l.startFailed(w, why)
-	l.enter(w, leaving)
+	if w.State == starting { // its generation was not given up
+		l.enter(w, leaving)
+	}
 }
 
 // rateLimit bounds the messages that are not DONE.

@@ -52,17 +52,17 @@ func (l *loop) classifyExit(w *worker, exit process.Exit) {
 // endsUnserved takes a worker that has ended, or can do nothing any more: that
 // is a start that failed, unless it has served a connection or was told to go.
 // If it died of its first request, and the application has served others, it
-// was that request and not the start.
+// was that request and not the start. What a canary holds is our own probe.
 func (l *loop) endsUnserved(w *worker, why string) {
 	if w.Served > 0 || w.Ordered || w.StartFailed || l.stage != serving {
 		return
 	}
-	if slices.ContainsFunc(w.conns, replied) {
+	if w.canary == nil && slices.ContainsFunc(w.conns, replied) {
 		l.serves(w) // only its DONE is missing
 		return
 	}
 	w.StartFailed = true
-	if len(w.conns) > 0 && w.of.Serves && l.backoff.crashed() {
+	if w.canary == nil && len(w.conns) > 0 && w.of.Serves && l.backoff.crashed() {
 		return
 	}
 	l.startFailed(w, why)

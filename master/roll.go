@@ -13,7 +13,7 @@ type roll struct {
 	floor    int // workers that there were
 	total    int // to be replaced
 	left     int // as last told
-	failures int // of starts in a row
+	failures int // of starts, since one of its workers has served
 	result   chan error
 }
 

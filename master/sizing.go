@@ -92,7 +92,7 @@ func (l *loop) view() pool.View {
 		RetryAt:  l.backoff.RetryAt,
 		Ramp:     l.backoff.Ramp,
 	}
-	if l.backoff.Wanted {
+	if l.backoff.Wanted && l.stage == serving {
 		v.Waiting++ // somebody would, were there a worker
 	}
 	if l.workers.idle.last != nil {

@@ -62,7 +62,7 @@ func (l *loop) state() string {
 	return control.Running
 }
 
-// failing says that starts have failed, and that nobody is ready.
+// failing says that starts have failed, and that no worker is ready.
 func (l *loop) failing() bool { return l.backoff.Failures > 0 && l.workers.in[ready] == 0 }
 
 // workerList is every worker that is not gone.

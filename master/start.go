@@ -180,9 +180,6 @@ func (l *loop) becomeReady(w *worker, m link.Message) {
 		l.discard(w)
 		return
 	}
-	if l.gens.roll != nil {
-		l.gens.roll.failures = 0
-	}
 	l.enter(w, ready)
 	l.checkGroup(w)
 	l.log.Info("worker is ready", "worker", w.ID, "pid", w.proc.PID, "slots", w.Slots,

@@ -274,12 +274,11 @@ func TestEveryEndBeforeTheFirstServedConnectionIsAFailedStart(t *testing.T) {
 // holds one, is nobody's.
 func (r *rig) fakeWorker(l *loop, s workerState, served uint64, holds bool) *worker {
 	w := l.workers.add(l.gens.current, l.now)
-	var link [2]int
-	link, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	w.Link, w.End, w.Slots, w.Served = link[0], link[1], 1, served
+	w.Link, w.End, w.Slots, w.Served = pair[0], pair[1], 1, served
 	l.enter(w, starting)
 	if s != starting {
 		l.enter(w, s)
@@ -370,6 +369,9 @@ func TestFailuresFarApartAreNotARow(t *testing.T) {
 		t.Errorf("%d failures in a row, pause %v", b.Failures, pause)
 	}
 	b.failed("x", 10*rowEnds+1)
+	if now, later := b.inARow(10*rowEnds+2), b.inARow(12*rowEnds); now != 2 || later != 0 {
+		t.Errorf("%d in a row now, %d later", now, later)
+	}
 	if n := b.served(); n != 2 || b.Failures != 0 {
 		t.Errorf("served made good for %d, left %d", n, b.Failures)
 	}
