@@ -62,7 +62,7 @@ func (l *loop) startCanary(g *generation) *worker {
 	return l.gens.canary
 }
 
-// letServe puts a canary that was good among those that serve.
+// admit puts a canary that was good among those that serve.
 func (l *loop) admit(w *worker) {
 	w.canary, l.gens.canary = nil, nil
 	l.relist(w)

@@ -157,6 +157,7 @@ func (m *Master) Run() error {
 	if m.restored != nil {
 		m.resumeWaiting(m.restored.Waiting)
 		l.takeOver(m.restored)
+		m.restored = nil
 	} else {
 		l.begin()
 	}

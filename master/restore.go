@@ -98,6 +98,7 @@ func (l *loop) takeOver(st *State) {
 	if l.backoff.Failures > 0 {
 		l.watchRelease(string(l.backoff.Tried)) // what looked is gone
 	}
+	l.alarms[watchdogDue] = 0 // with another interval, or without any
 	if l.host.Watchdog > 0 {
 		l.alarms[watchdogDue] = max(l.now, 1)
 	}

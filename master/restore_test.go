@@ -189,3 +189,14 @@ func TestANextMasterTellsTheServiceManagerAgain(t *testing.T) {
 	<-next.notes.ready
 	next.until("status is said", func(control.Status, Counters) bool { return len(next.notes.all()) >= 2 })
 }
+
+// The next program may have no watchdog any more: it must not feed one then.
+func TestAWatchdogAlarmEndsWithTheWatchdog(t *testing.T) {
+	l := newLoop(newHost(Host{Notify: &notes{}}))
+	l.gens.current = l.gens.add(settings("plain"))
+	l.alarms[watchdogDue] = 5
+	l.takeOver(&State{})
+	if at := l.alarms[watchdogDue]; at != 0 {
+		t.Errorf("it is fed at %v", at)
+	}
+}

@@ -98,8 +98,8 @@ func (l *loop) expire() {
 			h.do(l)
 		}
 	}
-	for a, at := range l.alarms {
-		if at == 0 || at > l.now {
+	for a := range l.alarms { // as they are now: one may set another
+		if at := l.alarms[a]; at == 0 || at > l.now {
 			continue
 		}
 		l.alarms[a] = 0

@@ -93,7 +93,8 @@ func (op *operation) upgrade() error {
 // it did not.
 func (op *operation) execute(h *handover) error {
 	within := executeWithin
-	err := do(op.ctx, op.m, func(l *loop) error {
+	// Not op.ctx: a handover that nobody waits for would stay.
+	err := do(context.Background(), op.m, func(l *loop) error {
 		l.op.handover = h
 		if l.settled() != nil {
 			within += l.set().StopTimeout

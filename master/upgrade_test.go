@@ -190,3 +190,23 @@ func TestRequestsAreServedWhileTheLastStepWaitsForAStart(t *testing.T) {
 	}
 	r.get("/")
 }
+
+// A stop may come just when the last step begins. Nobody would end the wait for it
+// then, in which the loop starts no workers.
+func TestAStopAtTheLastStepLeavesNoHandoverBehind(t *testing.T) {
+	r := begin(t, "plain", oneWorker)
+	r.idle(1)
+	op := &operation{m: r.Master}
+	op.ctx, op.cancel = context.WithCancel(t.Context())
+	op.cancel()
+	none := func() {}
+	to := &Handover{Program: "/no/such/program", Fence: none, Unfence: none}
+	if err := op.execute(&handover{Handover: to, ops: r.ops, possible: make(chan struct{}, 1)}); err == nil {
+		t.Error("it has no error")
+	}
+	r.inLoop(func(l *loop) {
+		if l.op.handover != nil {
+			t.Error("it still waits")
+		}
+	})
+}

@@ -215,7 +215,7 @@ func (p *Poller) setParked(op int) (err error) {
 }
 
 // ask is epoll_pwait. A signal, with which the runtime asks for the processor,
-// makes it return -1: we the owner goes round once and comes back.
+// makes it return -1: the owner goes round once and comes back.
 func (p *Poller) ask(ms int) int {
 	n, errno := epollPwait(p.fd, p.events[:], ms)
 	if errno != 0 {
