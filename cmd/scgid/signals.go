@@ -30,9 +30,16 @@ func ignoreSignals() { signal.Ignore(handled...) }
 // watchSignals has signals steer the master until the function that it returns
 // is called.
 func watchSignals(m *master.Master, signals chan os.Signal, log logger) (stop func()) {
+	stopped := make(chan struct{})
 	go func() {
 		interrupts := 0
-		for s := range signals {
+		for {
+			var s os.Signal
+			select {
+			case s = <-signals:
+			case <-stopped:
+				return
+			}
 			switch s {
 			case syscall.SIGTERM:
 				finish(m)
@@ -46,14 +53,14 @@ func watchSignals(m *master.Master, signals chan os.Signal, log logger) (stop fu
 			case syscall.SIGHUP:
 				go m.Reload(context.Background()) // the log says what comes of it
 			}
-			if m, ok := s.(fence); ok {
-				close(m)
+			if f, ok := s.(fence); ok {
+				close(f)
 			}
 		}
 	}()
 	return func() {
 		signal.Stop(signals)
-		close(signals)
+		close(stopped) // not signals: an upgrade may still fence them
 	}
 }
 
@@ -73,14 +80,14 @@ func fenceSignals(signals chan os.Signal) {
 	signal.Notify(any, syscall.SIGWINCH)
 	signal.Stop(any)
 	limit := time.After(100 * time.Millisecond)
-	m := make(fence)
+	f := make(fence)
 	select {
-	case signals <- m:
+	case signals <- f:
 	case <-limit:
 		return
 	}
 	select {
-	case <-m:
+	case <-f:
 	case <-limit:
 	}
 }

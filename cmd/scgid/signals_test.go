@@ -1,0 +1,15 @@
+package main
+
+import (
+	"os/signal"
+	"testing"
+)
+
+// An upgrade may be about to fence signals when the pool ends.
+func TestSignalsCanBeFencedAfterTheyAreNotWatchedAnyMore(t *testing.T) {
+	defer signal.Reset(handled...)
+	signals := captureSignals()
+	watchSignals(nil, signals, logger{})()
+	fenceSignals(signals)
+	unfenceSignals(signals)
+}
