@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scgid/scgid/cmd/scgictl/tree"
 )
 
 // Files that create writes have a line by which remove knows them again, and
@@ -68,7 +70,7 @@ const fileMax = 1 << 20
 func (s *setup) originOf(path string) (origin, error) {
 	f, err := s.OpenItself(path)
 	switch {
-	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENXIO):
+	case errors.Is(err, tree.ErrNotRegular), errors.Is(err, unix.ELOOP):
 		return foreign, nil
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
 		return absent, nil
@@ -80,7 +82,7 @@ func (s *setup) originOf(path string) (origin, error) {
 	if err != nil {
 		return foreign, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > fileMax {
+	if info.Size() > fileMax {
 		return foreign, nil
 	}
 	var text bytes.Buffer

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +18,7 @@ func (t *Tree) wrap(op, path string, err error) error {
 }
 
 // open opens what is at path, after its links or, without follow, itself; the
-// error is ELOOP for a link then.
+// error is ELOOP for a link then, unless flags have O_PATH.
 func (t *Tree) open(path string, flags int, follow bool) (fd int, err error) {
 	p, err := t.find(path, follow)
 	if err == nil {
@@ -30,33 +31,44 @@ func (t *Tree) open(path string, flags int, follow bool) (fd int, err error) {
 	return fd, nil
 }
 
-// file is open for files that are read.
-func (t *Tree) file(path string, flags int, follow bool) (*os.File, error) {
-	fd, err := t.open(path, unix.O_RDONLY|flags, follow)
+// ErrNotRegular is the error for what is to be read and is not a regular file.
+var ErrNotRegular = errors.New("not a regular file")
+
+// file opens a regular file for reading, and nothing else: to open a device may
+// do something, such as start a watchdog, and a link may lead to one.
+func (t *Tree) file(path string, follow bool) (*os.File, error) {
+	at, err := t.open(path, unix.O_PATH, follow)
 	if err != nil {
 		return nil, err
+	}
+	defer unix.Close(at)
+	var st unix.Stat_t
+	if err := unix.Fstat(at, &st); err != nil {
+		return nil, t.wrap("fstat", path, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, t.wrap("read", path, ErrNotRegular)
+	}
+	// The file that was looked at, whatever has that name now. O_NONBLOCK: it may
+	// have a lease; see fcntl(2).
+	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(at), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, t.wrap("open", path, err)
 	}
 	return os.NewFile(uintptr(fd), t.Name(path)), nil
 }
 
-// OpenItself opens a file, or whatever is in its place, for reading. For a link
-// the error is ELOOP. The caller closes the file.
-func (t *Tree) OpenItself(path string) (*os.File, error) { return t.file(path, 0, false) }
+// OpenItself opens a regular file for reading. For whatever else is in its
+// place, a link too, the error is ErrNotRegular. The caller closes the file.
+func (t *Tree) OpenItself(path string) (*os.File, error) { return t.file(path, false) }
 
 // ReadFile reads a regular file of at most limit bytes.
 func (t *Tree) ReadFile(path string, limit int64) ([]byte, error) {
-	f, err := t.file(path, 0, true)
+	f, err := t.file(path, true)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, t.wrap("read", path, errors.New("not a regular file"))
-	}
 	text, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(text)) > limit {
 		return nil, t.wrap("read", path, fmt.Errorf("larger than %d bytes", limit))
@@ -66,10 +78,11 @@ func (t *Tree) ReadFile(path string, limit int64) ([]byte, error) {
 
 // ReadDir returns the names in a directory, sorted.
 func (t *Tree) ReadDir(path string) ([]string, error) {
-	f, err := t.file(path, unix.O_DIRECTORY, true)
+	fd, err := t.open(path, unix.O_RDONLY|unix.O_DIRECTORY, true)
 	if err != nil {
 		return nil, err
 	}
+	f := os.NewFile(uintptr(fd), t.Name(path))
 	defer f.Close()
 	names, err := f.Readdirnames(-1)
 	slices.Sort(names)

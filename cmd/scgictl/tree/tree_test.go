@@ -113,6 +113,42 @@ func TestOnlyRegularFilesAreRead(t *testing.T) {
 	}
 }
 
+// To open a device may do something, and a link may lead to one: whatever is not
+// a regular file is looked at only.
+func TestWhatIsNotARegularFileIsNotOpened(t *testing.T) {
+	tr, inside, _ := forest(t)
+	must(t, unix.Mkfifo(inside+"/pipe", 0o600))
+	must(t, os.Symlink("/pipe", inside+"/link"))
+	watch, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	must(t, err)
+	defer unix.Close(watch)
+	for _, path := range []string{"/pipe", "/etc/name"} {
+		_, err = unix.InotifyAddWatch(watch, inside+path, unix.IN_OPEN)
+		must(t, err)
+	}
+	opened := func() bool {
+		n, err := unix.Read(watch, make([]byte, 4096))
+		if err != nil && err != unix.EAGAIN {
+			t.Fatal(err)
+		}
+		return n > 0
+	}
+	for _, path := range []string{"/pipe", "/link"} {
+		if _, err := tr.ReadFile(path, 100); !errors.Is(err, ErrNotRegular) {
+			t.Errorf("read %s: %v", path, err)
+		}
+		if _, err := tr.OpenItself(path); !errors.Is(err, ErrNotRegular) {
+			t.Errorf("open %s: %v", path, err)
+		}
+		if opened() {
+			t.Errorf("%s was opened", path)
+		}
+	}
+	if text, err := tr.ReadFile("/etc/name", 100); string(text) != "inside" || err != nil || !opened() {
+		t.Errorf("a file: %q, %v, or its being opened is not seen", text, err)
+	}
+}
+
 // Every name on the way may be a link that somebody made.
 func TestNothingIsWrittenOrRemovedOutside(t *testing.T) {
 	const path = "/a/b/c/file"
