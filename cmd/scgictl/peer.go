@@ -68,7 +68,7 @@ func (c *ctl) doubt(ctx context.Context, t *target, p api.Peer) (text, hint stri
 	switch {
 	case err != nil:
 		return fmt.Sprintf("cannot make sure that %s is %s: %v", who, unit, err), hint
-	case main == p.PID, main == 0 && p.UID == 0: // root itself may run a pool by hand
+	case main == p.PID && main != 0, main == 0 && p.UID == 0: // root itself may run a pool by hand
 		return "", ""
 	case main == 0:
 		return fmt.Sprintf("%s answers for %s, but %s does not run", who, t, unit), hint
