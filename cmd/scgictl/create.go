@@ -66,7 +66,7 @@ a file, and removes all that it wrote if one cannot be written.`,
 		strings.Join(webGroups, ", ")+" that exists)")
 	flags.StringArrayVar(&f.listen, "listen", nil, "listen on `ADDRESS`, /path, @name or IP:PORT, instead of /run/scgid/NAME.sock (can be repeated)")
 	flags.StringArrayVar(&f.set, "set", nil, "set one `Section.Key=VALUE` of scgid.conf(5) (can be repeated)")
-	flags.StringVar(&f.root, "root", "", "write the files of the system below `DIR`")
+	flags.Var(pathFlag{&f.root}, "root", "write the files of the system below `DIR`")
 	flags.BoolVar(&f.user, "user", false, "set it up for systemctl --user, as this user")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print the files, and write nothing")
 	_ = cmd.MarkFlagDirname("root")
@@ -137,15 +137,14 @@ func (c *ctl) ownHome(home string) error {
 	}
 	var st unix.Stat_t
 	for dir := home; ; dir = filepath.Dir(dir) {
-		err := unix.Stat(dir, &st)
-		if err == unix.ENOENT && dir != "/" {
-			continue // to be made there
-		}
-		if err == nil && st.Uid != 0 {
+		// What is not there is going to be made.
+		if unix.Stat(dir, &st) == nil && st.Uid != 0 {
 			return control.Errorf(control.CodeFailed, "%s belongs to %s, and --user means the user who runs scgictl, root", dir, userName(st.Uid)).
 				WithHint("run scgictl as %s", userName(st.Uid))
 		}
-		return nil
+		if dir == "/" {
+			return nil
+		}
 	}
 }
 

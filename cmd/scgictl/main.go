@@ -100,7 +100,7 @@ func rootCommand(c *ctl) *cobra.Command {
 	root.SuggestionsMinimumDistance = 2
 	cobra.EnableCommandSorting = false
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.PersistentFlags().StringVar(&c.socket, "socket", "", "control socket of the pool at `PATH`, instead of NAME")
+	root.PersistentFlags().Var(pathFlag{&c.socket}, "socket", "control socket of the pool at `PATH`, instead of NAME")
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print JSON")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(err.Error(), "see "+cmd.CommandPath()+" --help")

@@ -54,7 +54,7 @@ another's.`,
 	flags.BoolVar(&f.purge, "purge", false, "also remove what the application keeps")
 	flags.BoolVar(&f.force, "force", false, "also remove files that somebody changed or wrote")
 	flags.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
-	flags.StringVar(&f.root, "root", "", "remove the files of the system below `DIR`")
+	flags.Var(pathFlag{&f.root}, "root", "remove the files of the system below `DIR`")
 	flags.BoolVar(&f.user, "user", false, "remove a pool of systemctl --user, of this user")
 	_ = cmd.MarkFlagDirname("root")
 	return cmd

@@ -95,6 +95,8 @@ func (c *ctl) split(v poolVerb, cmd *cobra.Command, args []string) (name string,
 		name, args = args[0], args[1:]
 	}
 	switch {
+	case named && name == "": // a variable of a script that is not set must not mean the only pool
+		return "", nil, usage("the name of the pool is empty", "usage: "+cmd.UseLine())
 	case len(args) > v.max:
 		return "", nil, usage(fmt.Sprintf("unexpected argument %q", args[v.max]), "usage: "+cmd.UseLine())
 	case len(args) < v.min:
