@@ -248,6 +248,9 @@ func (c *Client) explain(ctx context.Context, err error) error {
 		return context.Canceled
 	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded):
 		return control.Errorf(control.CodeTimeout, "%s has not answered within the time limit", c.socket)
+	case errors.Is(err, errLink):
+		return control.Errorf(control.CodeProtocol, "%s is a link: links to control sockets are not followed", c.socket).
+			WithHint("readlink -f %s", c.socket)
 	case errors.Is(err, errNotSocket):
 		return control.Errorf(control.CodeProtocol, "%s is not a socket", c.socket)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):

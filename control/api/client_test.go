@@ -72,6 +72,8 @@ func TestClientTellsWhoAnswersWrongly(t *testing.T) {
 		code   string
 	}{
 		{"a link", NewClient(dir + "/link"), control.CodeProtocol},
+		{"a directory", NewClient(dir), control.CodeProtocol},
+		{"a directory, with a slash", NewClient(dir + "/"), control.CodeProtocol},
 		{"a file", NewClient(dir + "/file"), control.CodeProtocol},
 		{"nothing there", NewClient(dir + "/none"), control.CodeNotRunning},
 		{"no directory", NewClient(dir + "/none/sock"), control.CodeNotRunning},
@@ -90,6 +92,9 @@ func TestClientTellsWhoAnswersWrongly(t *testing.T) {
 		_, err := tt.client.Status(soon(t))
 		if e, ok := err.(*control.Error); !ok || e.Code != tt.code || strings.Contains(e.Text, "\x1b") {
 			t.Errorf("%s: %#v, want %s", tt.name, err, tt.code)
+		}
+		if strings.Contains(err.Error(), "is a link") != (tt.name == "a link") {
+			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
 }

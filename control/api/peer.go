@@ -71,8 +71,11 @@ func (c *Client) Peer(ctx context.Context) (Peer, error) {
 	return peer, nil
 }
 
-// errNotSocket: what is at the path is something else.
-var errNotSocket = errors.New("not a socket")
+// What is at the path is something else.
+var (
+	errNotSocket = errors.New("not a socket")
+	errLink      = errors.New("a link")
+)
 
 // dial connects to the socket at the path, and follows no link there: the
 // directory belongs to the pool's user, and an application that had one to the
@@ -84,6 +87,9 @@ func (c *Client) dial(ctx context.Context) (*net.UnixConn, Peer, error) {
 	dir, base := filepath.Split(c.socket)
 	if dir == "" {
 		dir = "."
+	}
+	if base == "" { // the path of a directory
+		base = "."
 	}
 	dirfd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -119,7 +125,11 @@ func describe(dirfd, fd int) (p Peer, err error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return p, os.NewSyscallError("fstat", err)
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFSOCK:
+	case unix.S_IFLNK:
+		return p, errLink
+	default:
 		return p, errNotSocket
 	}
 	p.Socket = File{Dev: st.Dev, Ino: st.Ino, Owner: st.Uid}
