@@ -245,3 +245,25 @@ func TestReadersAreBoundedAndForgottenWhenTheyLeave(t *testing.T) {
 		}
 	}
 }
+
+// Anybody may send a signal that looks like the bus's own to us.
+func TestAStrangerCannotSayThatAReaderHasLeft(t *testing.T) {
+	b := systemBus(t, "")
+	p := newFakePool()
+	b.run(t, p, asPool)
+	reader, stranger := b.client(t, opsUser, opsGroup), b.client(t, otherUser)
+	news := signals(t, reader)
+	us := &dbus.Message{Type: dbus.TypeSignal, Flags: dbus.FlagNoReplyExpected, Headers: map[dbus.HeaderField]dbus.Variant{
+		dbus.FieldDestination: dbus.MakeVariant(testName),
+		dbus.FieldPath:        dbus.MakeVariant(dbus.ObjectPath("/org/freedesktop/DBus")),
+		dbus.FieldInterface:   dbus.MakeVariant("org.freedesktop.DBus"),
+		dbus.FieldMember:      dbus.MakeVariant("NameOwnerChanged"),
+		dbus.FieldSignature:   dbus.MakeVariant(dbus.SignatureOf("", "", "")),
+	}, Body: []any{reader.Names()[0], reader.Names()[0], ""}}
+	stranger.Send(us, nil)
+	read(t, stranger) // it has come before this call
+	for range 3 {     // what it does would be done meanwhile
+		p.Send(control.Event{Kind: control.EventWorkerExited, Worker: 2})
+		next(t, news, "WorkerExited")
+	}
+}
