@@ -52,6 +52,9 @@ func (t *Tree) file(path string, follow bool) (*os.File, error) {
 	// The file that was looked at, whatever has that name now. O_NONBLOCK: it may
 	// have a lease; see fcntl(2).
 	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(at), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT { // the file is there
+		return nil, t.wrap("open", path, errors.New("/proc is not mounted"))
+	}
 	if err != nil {
 		return nil, t.wrap("open", path, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -146,6 +147,33 @@ func TestWhatIsNotARegularFileIsNotOpened(t *testing.T) {
 	}
 	if text, err := tr.ReadFile("/etc/name", 100); string(text) != "inside" || err != nil || !opened() {
 		t.Errorf("a file: %q, %v, or its being opened is not seen", text, err)
+	}
+}
+
+// A file that cannot be opened must not be taken for one that is not there.
+func TestWithoutProcNoFileSeemsToBeMissing(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs to be root, to hide /proc")
+	}
+	tr, _, _ := forest(t)
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the thread ends with the goroutine
+		err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS)
+		if err == nil {
+			err = unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, "")
+		}
+		if err == nil {
+			err = unix.Mount("none", "/proc", "tmpfs", 0, "")
+		}
+		if err != nil {
+			t.Errorf("cannot hide /proc: %v", err)
+		}
+		_, err = tr.ReadFile("/etc/name", 100)
+		done <- err
+	}()
+	if err := <-done; err == nil || errors.Is(err, fs.ErrNotExist) || !strings.HasSuffix(err.Error(), "/etc/name: /proc is not mounted") {
+		t.Errorf("%v", err)
 	}
 }
 
