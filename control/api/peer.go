@@ -106,6 +106,9 @@ func (c *Client) dial(ctx context.Context) (*net.UnixConn, Peer, error) {
 		return nil, Peer{}, err
 	}
 	conn, err := connect(ctx, "/proc/self/fd/"+strconv.Itoa(fd))
+	if errors.Is(err, unix.ENOENT) { // the socket is there
+		return nil, Peer{}, control.Errorf(control.CodeFailed, "cannot connect to %s: /proc is not mounted", c.socket)
+	}
 	if err != nil {
 		return nil, Peer{}, err
 	}

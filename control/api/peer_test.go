@@ -5,9 +5,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scgid/scgid/control"
 )
 
 // Whose socket it is must not depend on how it is called: an application that
@@ -87,6 +91,34 @@ func TestASocketBelongsToItsPoolByWhateverPath(t *testing.T) {
 	}
 	if got, err := peer.Pool(wiki); err == nil {
 		t.Errorf("a root that cannot be read: %q", got)
+	}
+}
+
+// A pool that cannot be reached must not be taken for one that does not run.
+func TestWithoutProcNoPoolSeemsToBeStopped(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs to be root, to hide /proc")
+	}
+	s := serve(t, me(), nil)
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the thread ends with the goroutine
+		err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS)
+		if err == nil {
+			err = unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, "")
+		}
+		if err == nil {
+			err = unix.Mount("none", "/proc", "tmpfs", 0, "")
+		}
+		if err != nil {
+			t.Errorf("cannot hide /proc: %v", err)
+		}
+		_, err = NewClient(s.socket).Peer(t.Context())
+		done <- err
+	}()
+	err := <-done
+	if e, ok := err.(*control.Error); !ok || e.Code != control.CodeFailed || !strings.HasSuffix(e.Text, ": /proc is not mounted") {
+		t.Errorf("%v", err)
 	}
 }
 
