@@ -35,6 +35,7 @@ type Conn struct {
 	in    *bufio.Reader // nil unless readRequest was called
 	req   *scgi.Request // nil until a header was read
 	whole bool
+	cut   bool
 	done  atomic.Bool
 }
 
@@ -62,6 +63,11 @@ func (c *Conn) readRequest(in *bufio.Reader, maxHeader int) (req *scgi.Request, 
 // use ReadRequest. Done then does not look for the rest of the request.
 func (c *Conn) Whole() { c.whole = true }
 
+// Cut tells Done that the reply ends early. A client on TCP gets a reset, for
+// which nothing may have been shut down before; on a Unix socket there is no
+// such thing. The master's log and counters say it of both.
+func (c *Conn) Cut() { c.cut = true }
+
 // SyscallConn gives access to the descriptor, which is non-blocking.
 func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 	sc, ok := c.Conn.(syscall.Conn)
@@ -87,6 +93,11 @@ func (c *Conn) Done(code int, bytes int64) error {
 	if c.done.Swap(true) {
 		return nil
 	}
+	if tcp, ok := c.Conn.(*net.TCPConn); ok && c.cut {
+		tcp.SetLinger(0) // the reset comes when the master closes its duplicate
+		tcp.Close()
+		return c.end.Cut(c.id, code, bytes)
+	}
 	if rest := c.rest(); rest != 0 {
 		c.shutdown(unix.SHUT_WR)
 		c.Conn.SetReadDeadline(time.Now().Add(drainTime))
@@ -94,6 +105,9 @@ func (c *Conn) Done(code int, bytes int64) error {
 	}
 	c.shutdown(unix.SHUT_RDWR)
 	c.Conn.Close()
+	if c.cut {
+		return c.end.Cut(c.id, code, bytes)
+	}
 	return c.end.Done(c.id, code, bytes)
 }
 

@@ -38,6 +38,7 @@ type reply struct {
 	written int64  // body that the handler wrote
 	bytes   int64  // body that was sent
 	err     error  // of the first write that failed
+	crashed bool   // the handler did not return, and some was sent
 	over    bool
 }
 
@@ -213,7 +214,7 @@ func (w *reply) flush() error {
 func (w *reply) crash() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.sent {
+	if w.crashed = w.sent; w.sent {
 		return
 	}
 	w.code, w.length, w.written, w.buf = 0, -1, 0, w.buf[:0]
@@ -238,6 +239,19 @@ func (w *reply) finish() {
 	}
 	w.send(nil)
 	w.over = true
+}
+
+// isCut tells of a finished reply whether the client should have had more of it.
+func (w *reply) isCut() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.err != nil || w.bodiless() || w.method == http.MethodHead: // the client left, or has all
+		return false
+	case w.length >= 0:
+		return w.bytes < w.length
+	}
+	return w.crashed
 }
 
 // SetReadDeadline is for http.ResponseController.

@@ -34,7 +34,8 @@ import (
 // then in a file in TMPDIR: some web servers read nothing before they have sent
 // all, some send no more once a reply has begun.
 //
-// A panic of h is logged and gives 500 if nothing was sent. The ResponseWriter
+// A panic of h is logged and gives 500 if nothing was sent; else the reply is cut,
+// see Conn.Cut. So is one that is shorter than its Content-Length. The ResponseWriter
 // also is an http.Flusher and an io.ReaderFrom that uses sendfile(2), and has
 // the deadlines of http.ResponseController; it is not an http.Hijacker.
 func Serve(ctx context.Context, h http.Handler, opts ...Option) error {
@@ -140,6 +141,9 @@ func (s *server) answer(c *Conn, req *scgi.Request, r *http.Request) {
 		w.finish()
 		body.end()
 		cancel()
+		if w.isCut() {
+			c.Cut()
+		}
 		c.Done(w.code, w.bytes)
 		if r.MultipartForm != nil {
 			r.MultipartForm.RemoveAll()

@@ -95,6 +95,15 @@ func (e *End) Ready(slots int, dumpSignal string) error {
 // Done tells the master that connection id is finished. Close its descriptor
 // first: the master takes the slot for free from here on.
 func (e *End) Done(id uint64, code int, length int64) error {
+	return e.send(done(id, code, length))
+}
+
+// Cut is Done for a reply that ended early.
+func (e *End) Cut(id uint64, code int, length int64) error {
+	return e.send(append(done(id, code, length), "\nCUT=1"...))
+}
+
+func done(id uint64, code int, length int64) []byte {
 	text := make([]byte, 0, 64)
 	text = strconv.AppendUint(append(text, "DONE="...), id, 10)
 	if code > 0 {
@@ -103,7 +112,7 @@ func (e *End) Done(id uint64, code int, length int64) error {
 	if length > 0 {
 		text = strconv.AppendInt(append(text, "\nBYTES="...), length, 10)
 	}
-	return e.send(text)
+	return text
 }
 
 // Fail tells the master that the worker cannot start, and why.
