@@ -37,7 +37,7 @@ func makeHead(h *scgi.ReplyHead, site string) (head, error) {
 	m := head{odd: h.Odd}
 	coding, err := isChunked(h)
 	if err != nil {
-		return head{}, err
+		return head{}, h.Refuse(err.Error())
 	}
 	m.chunked = coding
 	if m.length, err = h.ContentLength(); err != nil {
@@ -53,7 +53,7 @@ func makeHead(h *scgi.ReplyHead, site string) (head, error) {
 	}
 	fields, location := m.fields(h, site)
 	if h.Code == 0 && len(fields) == 0 && !m.chunked && h.Get("Content-Length") == "" {
-		return head{}, fmt.Errorf("its reply has no header but %s", h.Fields[0].Name)
+		return head{}, h.Refuse("its reply has no header but " + h.Fields[0].Name)
 	}
 	if h.Code == 0 && strings.HasPrefix(location, "/") {
 		m.text = append(fields, "\r\n"...)

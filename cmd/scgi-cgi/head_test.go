@@ -34,7 +34,7 @@ var headTests = []struct {
 		"Status: 200 OK\r\nX-Accel-Redirect: /x\r\nX-Sendfile: /y\r\nX-LIGHTTPD-send-file: /z\r\n\r\n", false},
 	{"\n", 0, "no header", false},
 	{"\r\n", 0, "no header", false},
-	{"Connection: close\n\n", 0, "no header", false},
+	{"Connection: close\n\n", 0, `no header but Connection; the output begins "Connection: close\n\n"`, false},
 	{"X: y\n z\n\n", 0, `" z" is not a header field`, false},
 	{"X: y\n\tz: a\n\n", 0, `is not a header field`, false},
 	{"<html>\n\n", 0, `"<html>" is not a header field`, false},
@@ -48,6 +48,9 @@ var headTests = []struct {
 	{"Status: 2000\n\n", 0, "is not the status", false},
 	{"Status: OK\n\n", 0, "is not the status", false},
 	{"HTTP/1.1 100 Continue\n\n", 0, "is not the status", false},
+	{"Status: 404: Gone away\nX: y\n\n", 404, "Status: 404 : Gone away\r\nX: y\r\n\r\n", true},
+	{"Status: 200OK\nX: y\n\n", 200, "Status: 200 OK\r\nX: y\r\n\r\n", true},
+	{"Status: 099x\n\n", 0, "is not the status", false},
 	// As Python's cgitb begins; a field whose name is not a token.
 	{"<!--: spam\nContent-Type: text/html\n\n", 200, "Status: 200 OK\r\nContent-Type: text/html\r\n\r\n", true},
 	{"Warning, something odd\nX: y\n\n", 200, "Status: 200 OK\r\nX: y\r\n\r\n", true},
@@ -68,7 +71,7 @@ var headTests = []struct {
 	{"Content-Length: 99999999999999999999\nX: y\n\n", 200, "Status: 200 OK\r\nX: y\r\n\r\n", true},
 	{"Transfer-Encoding: Chunked\nContent-Length: 5\nX: y\n\n", 200, "Status: 200 OK\r\nX: y\r\n\r\n", false},
 	{"Transfer-Encoding: identity\nX: y\n\n", 200, "Status: 200 OK\r\nX: y\r\n\r\n", false},
-	{"Transfer-Encoding: gzip, chunked\nX: y\n\n", 0, "cannot be decoded", false},
+	{"Transfer-Encoding: gzip, chunked\nX: y\n\n", 0, `cannot be decoded; the output begins "Transfer-Encoding: gzip, chunked\nX: y\n\n"`, false},
 	{"Transfer-Encoding: chunked\nTransfer-Encoding: chunked\nX: y\n\n", 0, "cannot be decoded", false},
 }
 

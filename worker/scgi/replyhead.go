@@ -29,6 +29,8 @@ type ReplyHead struct {
 	// over: lines that are not header fields, a second Status.
 	Odd []string
 
+	begin []byte // for Refuse
+
 	line bool // Code is that of the first line
 	said bool // there was a Status field
 }
@@ -71,11 +73,16 @@ func ReadReplyHead(r *bufio.Reader, maxHeader int) (*ReplyHead, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := new(ReplyHead)
+	h := &ReplyHead{begin: b[:min(len(b), maxBegin)]}
 	if err := h.parse(string(b)); err != nil {
 		return nil, headError(r, b, err, nil)
 	}
 	return h, nil
+}
+
+// Refuse makes an error of a header that was read and cannot be passed on.
+func (h *ReplyHead) Refuse(reason string) *HeadError {
+	return &HeadError{Reason: reason, Begin: h.begin}
 }
 
 // headError makes an error of a header b, behind which r has read more.
@@ -170,8 +177,8 @@ func (h *ReplyHead) addLine(line string) (err error) {
 	if minor, ok := strings.CutPrefix(version, "HTTP/1."); !ok || len(minor) != 1 || !isDigits(minor) {
 		h.odd("%s is not a status line of HTTP/1", line)
 	}
-	h.Code, h.Text, err = parseStatus(status)
 	h.line = true
+	h.Code, h.Text, err = h.status(status)
 	return err
 }
 
@@ -182,7 +189,7 @@ func (h *ReplyHead) addStatus(value string) error {
 		h.odd("Status: %s is a second Status field", value)
 	}
 	h.said = true
-	code, text, err := parseStatus(value)
+	code, text, err := h.status(value)
 	if !h.line {
 		h.Code, h.Text = code, text
 	}
@@ -240,20 +247,29 @@ func (h *ReplyHead) ContentLength() (int64, error) {
 	return n, nil
 }
 
-// parseStatus reads "404 Not Found", "404 " or "404". A reply that begins with
+// status is parseStatus that tells what is odd.
+func (h *ReplyHead) status(s string) (code int, text string, err error) {
+	code, text, err = parseStatus(s)
+	if err == nil && len(s) > 3 && s[3] != ' ' && s[3] != '\t' {
+		h.odd("Status: %s has no blank after its number", s)
+	}
+	return code, text, err
+}
+
+// parseStatus reads "404 Not Found", "404 ", "404" or, as web servers do, "404: Gone". A reply that begins with
 // 1xx would be followed by another one, which CGI does not have.
 func parseStatus(s string) (code int, text string, err error) {
-	digits, text := s, ""
-	if i := strings.IndexAny(s, " \t"); i >= 0 {
-		digits, text = s[:i], s[i:]
+	end := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' })
+	if end < 0 {
+		end = len(s)
 	}
-	if len(digits) == 3 && isDigits(digits) {
-		code, _ = strconv.Atoi(digits)
+	if end == 3 {
+		code, _ = strconv.Atoi(s[:end])
 	}
 	if code < 200 {
 		return 0, "", fmt.Errorf("%s is not the status of a reply", show(s))
 	}
-	return code, strings.Trim(text, " \t"), nil
+	return code, strings.Trim(s[end:], " \t"), nil
 }
 
 // show quotes what a peer sent for an error, within bounds.
