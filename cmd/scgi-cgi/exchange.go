@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"sync/atomic"
@@ -40,6 +41,7 @@ type exchange struct {
 	left  atomic.Bool             // the client has gone
 	cut   atomic.Pointer[refusal] // why the body did not come whole
 	begun bool                    // some of the reply was written
+	short bool                    // its body is shorter than was stated
 	code  int                     // status of the reply
 	bytes int64                   // of its body
 }
@@ -140,6 +142,7 @@ func (x *exchange) leave() {
 // finish ends the exchange: the reply, the body, the program. err says what
 // was wrong with the program's reply; then the client gets another.
 func (x *exchange) finish(long *feeder, err error) error {
+	cut := x.isCut(err != nil || x.short || x.cut.Load() != nil)
 	if err != nil {
 		if err != errNothing {
 			x.prog.end()
@@ -149,7 +152,7 @@ func (x *exchange) finish(long *feeder, err error) error {
 	if x.surplus == nil {
 		x.prog.stdout.close()
 	}
-	x.awaitExit()
+	promptly := x.awaitExit(cut)
 	if x.surplus != nil {
 		<-x.surplus
 		x.prog.stdout.close()
@@ -160,8 +163,15 @@ func (x *exchange) finish(long *feeder, err error) error {
 	x.prog.closeFeed()
 	x.server.lingering.finish(x.prog.stderr)
 	status, ended := x.prog.reap(&x.server.later)
+	if cut || err == nil && x.isCut(promptly && !ended && status.Signaled()) {
+		x.conn.Cut()
+	}
 	return x.verdict(status, ended, err)
 }
+
+// isCut tells whether the client waits for more of a reply that has begun, and why
+// says that there is no more.
+func (x *exchange) isCut(why bool) bool { return why && x.begun && !x.completed && !x.left.Load() }
 
 // failed answers for a program that has not.
 func (x *exchange) failed() {
@@ -175,13 +185,16 @@ func (x *exchange) failed() {
 }
 
 // awaitExit waits for the program. Where that continues to work after the end
-// of its reply, the client does not wait for it.
-func (x *exchange) awaitExit() {
+// of its reply, the client does not wait for it, unless it is to get a reset.
+func (x *exchange) awaitExit(cut bool) (promptly bool) {
 	if x.prog.exitsWithin(afterEnd) {
-		return
+		return true
 	}
-	x.raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_WR) })
+	if _, tcp := x.conn.Conn.(*net.TCPConn); !cut || !tcp {
+		x.raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_WR) })
+	}
 	<-x.prog.exited
+	return false
 }
 
 // verdict is the line for the log, nil when all went well.

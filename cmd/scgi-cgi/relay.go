@@ -95,7 +95,8 @@ func (x *exchange) relayBody(h head, begin []byte) error {
 		x.gone()
 		return nil
 	}
-	if err == nil && n < rest {
+	if err == nil && n < rest && !x.left.Load() {
+		x.short = true
 		x.note("it stated a Content-Length of %d and wrote %d bytes", h.length, x.bytes)
 	}
 	return err
