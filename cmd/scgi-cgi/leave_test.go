@@ -287,3 +287,15 @@ func TestChildrenGetTERM(t *testing.T) {
 		t.Errorf("the child said %q, %v", b[:n], err)
 	}
 }
+
+// A program can leave its process group, and still ends with its client.
+func TestAProgramOutsideOfItsGroupEndsWithItsClient(t *testing.T) {
+	path := install(t, t.TempDir(), "away.pl", "#!/usr/bin/perl\nsetpgrp(0, getpgrp(getppid)); $SIG{TERM} = 'IGNORE'; $| = 1;\n"+
+		"print \"Content-Type: text/plain\\n\\n$$ $$.\\n\"; sleep 1000;\n")
+	m := startWorker(t, path)
+	c, done := m.connect()
+	pids := family(t, c, "", 0)
+	c.Close()
+	gone(t, pids[0])
+	m.await(done)
+}

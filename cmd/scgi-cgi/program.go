@@ -81,7 +81,7 @@ func (s *server) start(sc script, env []string, body bool, request uint64) (*pro
 
 // abort undoes a start that failed after the fork.
 func (p *program) abort() {
-	unix.Kill(-p.pid, unix.SIGKILL)
+	p.kill(unix.SIGKILL)
 	p.wait()
 	p.stdout.close()
 	if p.stderr != nil {
@@ -187,11 +187,20 @@ func (p *program) end() {
 	}
 	swept := make(chan struct{})
 	p.swept = swept
-	unix.Kill(-p.pid, unix.SIGTERM)
+	p.kill(unix.SIGTERM)
 	time.AfterFunc(killAfter, func() {
-		unix.Kill(-p.pid, unix.SIGKILL)
+		p.kill(unix.SIGKILL)
 		close(swept)
 	})
+}
+
+// kill sends a signal to the group, and to a program that has left it. The program
+// must not have been reaped.
+func (p *program) kill(signal unix.Signal) {
+	unix.Kill(-p.pid, signal)
+	if group, _ := unix.Getpgid(p.pid); group != p.pid {
+		unix.Kill(p.pid, signal)
+	}
 }
 
 // openFeed makes a file of feed, which goroutines can wait on.
