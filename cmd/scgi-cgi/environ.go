@@ -129,14 +129,11 @@ const (
 )
 
 func (e *environment) classify(name string) fate {
-	base := name
-	for strings.HasPrefix(base, "REDIRECT_") { // Apache's, one for each redirect within
-		base = base[len("REDIRECT_"):]
-	}
+	base := withoutRedirect(name)
 	switch {
 	case base == "HTTP_AUTHORIZATION" && e.authorization:
 		return passed
-	case withheldNames[base] || strings.HasPrefix(base, "SCGID_"):
+	case isWithheld(name):
 		return withheld
 	case !isName(name):
 		return unknown
@@ -146,6 +143,22 @@ func (e *environment) classify(name string) fate {
 		return passed
 	}
 	return unknown
+}
+
+// isWithheld tells whether no option lets a request set the variable;
+// HTTP_AUTHORIZATION has its own.
+func isWithheld(name string) bool {
+	base := withoutRedirect(name)
+	return withheldNames[base] || strings.HasPrefix(base, "SCGID_")
+}
+
+// withoutRedirect cuts off what Apache puts before a name, once for each redirect
+// within the server.
+func withoutRedirect(name string) string {
+	for strings.HasPrefix(name, "REDIRECT_") {
+		name = name[len("REDIRECT_"):]
+	}
+	return name
 }
 
 // isAsked tells whether --pass-request-var names the variable.

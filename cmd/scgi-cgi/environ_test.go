@@ -245,6 +245,8 @@ func TestRequiredVariablesAreNeverMissingOrEmpty(t *testing.T) {
 		{"HTTP_HOST=[::1]:81", "SERVER_NAME=[::1] SERVER_PORT=81"},
 		{"HTTP_HOST=[::1]", "SERVER_NAME=[::1]"},
 		{"HTTP_HOST=a/b", ""},
+		{"HTTP_HOST=a:b:c", ""},
+		{"HTTP_HOST=::1", ""},
 		{"HTTP_HOST=h.example:evil", "SERVER_NAME=h.example"},
 		{"HTTP_HOST=h:81 SERVER_NAME=s SERVER_PORT=82", "SERVER_NAME=s SERVER_PORT=82"},
 		{"SERVER_SOFTWARE=nginx REMOTE_ADDR=unix: REQUEST_METHOD=PUT", "SERVER_SOFTWARE=nginx REMOTE_ADDR=unix: REQUEST_METHOD=PUT"},

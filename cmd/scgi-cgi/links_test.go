@@ -126,6 +126,15 @@ func TestARefusedLinkIsExplained(t *testing.T) {
 		}
 	}
 	r.close()
+
+	// Of several links it is the one that is in the way.
+	r, err = openRoot(dir, "", top+"/share/gitweb")
+	must(t, err)
+	_, err = r.find(scgi.Header{{Name: "SCRIPT_FILENAME", Value: dir + "/dir/out"}})
+	if want := `"dir/out" is a link out of D/cgi-bin, to "D/other/evil"; --follow-links-to D/other/evil allows that`; err == nil || strings.ReplaceAll(err.Error(), top, "D") != want {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+	r.close()
 	if after := descriptors(t, os.Getpid()); after != before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}

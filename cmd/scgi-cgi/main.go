@@ -196,7 +196,12 @@ func (o *options) checkVariables() error {
 	}
 	for _, name := range o.passRequestVar {
 		begin, some := strings.CutSuffix(name, "*")
-		if !isName(begin) || some && !strings.HasSuffix(begin, "_") {
+		switch {
+		case name == "HTTP_AUTHORIZATION":
+			return fmt.Errorf("--pass-request-var %s: the option for that is --pass-authorization", name)
+		case isWithheld(name):
+			return fmt.Errorf("--pass-request-var %s: programs never get this variable from a request", name)
+		case !isName(begin) || some && !strings.HasSuffix(begin, "_"):
 			return fmt.Errorf("--pass-request-var %q is not the name of a variable, nor one like NAME_*", name)
 		}
 	}

@@ -60,7 +60,7 @@ func openRoot(dir, index string, links ...string) (*root, error) {
 		t, err := openLinked(path)
 		if err != nil {
 			r.close()
-			return nil, err
+			return nil, fmt.Errorf("--follow-links-to %s: %w", path, err)
 		}
 		r.links = append(r.links, t)
 	}

@@ -459,6 +459,9 @@ func TestBadStartIsToldToTheMaster(t *testing.T) {
 		`--pass-request-var "*" is not`:                  {"--pass-request-var", "*", "/bin/true"},
 		`--pass-request-var "LD*" is not`:                {"--pass-request-var", "LD*", "/bin/true"},
 		`--pass-request-var "A B" is not`:                {"--pass-request-var", "A B", "/bin/true"},
+		"the option for that is --pass-authorization":    {"--pass-request-var", "HTTP_AUTHORIZATION", "/bin/true"},
+		"programs never get this variable":               {"--pass-request-var", "REDIRECT_HTTP_PROXY", "/bin/true"},
+		"--follow-links-to /none: lstat /none: no such":  {"--root", "/", "--follow-links-to", "/none"},
 		`--pass-env "A=B" is not the name of a variable`: {"--pass-env", "A=B", "/bin/true"},
 	} {
 		t.Run(want, func(t *testing.T) {

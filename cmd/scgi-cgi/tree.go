@@ -136,7 +136,7 @@ func (r *root) explain(rel string) string {
 		if rel[i] != '/' {
 			continue
 		}
-		fd, err := r.openBeneath(rel[:i])
+		fd, err := r.lookup(rel[:i])
 		if err == unix.EXDEV {
 			link = rel[:i]
 			break

@@ -81,7 +81,7 @@ func askedServer(h scgi.Header) (name, port string) {
 			name = "[" + host + "]"
 		}
 	}
-	if !isHost(name) {
+	if !isHost(name) || name[0] != '[' && strings.Contains(name, ":") {
 		name, port = "localhost", ""
 	}
 	if port == "" || strings.Trim(port, "0123456789") != "" {
