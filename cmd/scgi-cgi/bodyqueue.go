@@ -13,6 +13,9 @@ import (
 // of the body has reached the limit.
 var errUnread = errors.New("the limit of --max-spool is reached")
 
+// errNoRoom is errUnread where there is no room for a file.
+var errNoRoom = errors.New("there is no room to keep it")
+
 // A bodyQueue is a spool.Queue between a goroutine that writes and a goroutine
 // that reads.
 //
@@ -41,9 +44,8 @@ func newBodyQueue(limit int64, stall time.Duration) *bodyQueue {
 	return s
 }
 
-// Write queues all of b. At the limit it waits for the program to read, and
-// fails with errUnread when that does not come; without room for a file it
-// waits as long as it takes.
+// Write queues all of b. At the limit, or without room for a file, it waits for the
+// program to read, and fails with errUnread or errNoRoom when that does not come.
 func (s *bodyQueue) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,20 +54,24 @@ func (s *bodyQueue) Write(b []byte) (int, error) {
 		if err == nil {
 			break
 		}
-		if err == spool.ErrLimit {
-			if !s.awaitReader() {
-				return 0, errUnread
-			}
-			continue
+		unread := errUnread
+		if err != spool.ErrLimit {
+			unread = errNoRoom
+			s.setNoFile(err)
 		}
-		if s.noFile == nil {
-			s.noFile = err
-			close(s.full)
+		if !s.awaitReader() {
+			return 0, unread
 		}
-		s.changed.Wait()
 	}
 	s.changed.Broadcast()
 	return len(b), nil
+}
+
+func (s *bodyQueue) setNoFile(err error) {
+	if s.noFile == nil {
+		s.noFile = err
+		close(s.full)
+	}
 }
 
 // awaitReader waits until something was read or nobody reads. It returns false

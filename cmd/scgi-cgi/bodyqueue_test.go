@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"math/rand"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -121,6 +122,25 @@ func TestABodyThatNobodyReadsIsBoundedAndGets413(t *testing.T) {
 		t.Errorf("CODE=%d", msg.Code)
 	}
 	m.wantLog("the program does not read the request's body: the limit of --max-spool is reached")
+}
+
+// Where there is no room for a file too, nobody waits for a program that reads
+// nothing, such as one whose reply the client does not read before it has sent all.
+func TestABodyWithoutRoomThatNobodyReadsGets507(t *testing.T) {
+	t.Setenv(unreadFor, "300ms")
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
+	path := install(t, t.TempDir(), "deaf.sh", "#!/bin/sh\nexec sleep 1000\n")
+	m := startWorker(t, path)
+	c, done := m.connect()
+	go c.Write(append(requestHeader(t, 8<<20, "REQUEST_METHOD=POST"), make([]byte, 8<<20)...))
+	text, err := io.ReadAll(c)
+	must(t, err)
+	if r := readReply(t, text); r.code != 507 {
+		t.Errorf("got %+v", r)
+	}
+	c.Close()
+	m.await(done)
+	m.wantLog("the program does not read the request's body: there is no room to keep it")
 }
 
 // A program that reads more slowly than its client sends gets all of the body.

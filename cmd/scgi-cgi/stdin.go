@@ -22,6 +22,8 @@ func broken(err error) *refusal {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return refuse(http.StatusRequestTimeout, "the request's body did not come in time")
+	case err == errNoRoom:
+		return refuse(http.StatusInsufficientStorage, "the program does not read the request's body: %v", err)
 	case err == errUnread:
 		return refuse(http.StatusRequestEntityTooLarge, "the program does not read the request's body: %v", err)
 	}
