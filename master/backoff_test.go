@@ -47,6 +47,10 @@ func TestAWorkerThatServesDoesNotMakeGoodForStartsThatFail(t *testing.T) {
 		if l.backoff.Failures < failFastAfter {
 			t.Errorf("%d failures in a row", l.backoff.Failures)
 		}
+		l.backoff.RetryAt = l.now + time.Minute
+		if s := l.status().Starts; s.NextTryIn != 60 {
+			t.Errorf("the next is tried in %v s", s.NextTryIn)
+		}
 	})
 }
 

@@ -136,7 +136,7 @@ func (l *loop) policyLimits() pool.Limits {
 	}
 }
 
-// idleExit is off while somebody steers or watches.
+// idleExit is off during an operation or a pause, and while somebody watches.
 func (l *loop) idleExit() time.Duration {
 	if l.intake.Paused || l.op.cancel != nil || l.gens.roll != nil || l.events.watched() {
 		return 0

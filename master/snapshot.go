@@ -41,7 +41,7 @@ func (l *loop) status() control.Status {
 	if l.alerts.SaturatedSince > 0 {
 		s.Saturated = (l.now - l.alerts.SaturatedSince).Seconds()
 	}
-	if l.failing() && l.backoff.RetryAt > l.now {
+	if l.backoff.Failures > 0 && l.backoff.RetryAt > l.now {
 		s.Starts.NextTryIn = (l.backoff.RetryAt - l.now).Seconds()
 	}
 	return s

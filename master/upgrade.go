@@ -129,11 +129,12 @@ func (op *operation) execute(h *handover) error {
 }
 
 // tryExecute fences signals off and has the loop execute the next program. All
-// that signals before the fence have posted is done before that.
+// that signals before the fence have posted is done before that. A signal behind
+// the fence is lost: so nothing that may take long is done there.
 func (op *operation) tryExecute(h *handover) error {
+	op.m.host.flush(flushWithin)
 	h.Fence()
 	defer h.Unfence()
-	op.m.host.flush(flushWithin)
 	failed := make(chan error, 1)
 	if !op.m.box.post(func(*loop) { h.fenced = failed }) {
 		return errStopped

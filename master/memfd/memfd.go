@@ -1,8 +1,8 @@
-// Package memfd makes files in memory that are sealed: whoever gets the
-// descriptor, and asks for the seals, knows what cannot change any more.
+// Package memfd makes files in memory that are sealed: a process that
+// gets the descriptor, and asks for the seals, knows what cannot change any more.
 //
-// A file belongs to its maker, who closes the descriptor. The package keeps
-// nothing, and it does not say what is in a file.
+// A file belongs to the caller of New, which closes the descriptor. The package
+// keeps nothing, and it does not say what is in a file.
 package memfd
 
 import (
@@ -17,7 +17,7 @@ type Seals int
 
 const (
 	// Fixed is a file of constant size that can be written and mapped: what is
-	// cut off from a mapped file kills who touches it, by SIGBUS.
+	// cut off from a mapped file kills a process that touches it, by SIGBUS.
 	Fixed Seals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
 	// Constant is a file that cannot be changed.
 	Constant Seals = Fixed | unix.F_SEAL_WRITE

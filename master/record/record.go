@@ -122,7 +122,7 @@ func (r *Record) mapFile() (err error) {
 // FD returns the record's descriptor, borrowed: it is close-on-exec.
 func (r *Record) FD() int { return r.fd }
 
-// Close closes the record. What it says stays with whoever else holds it.
+// Close closes the record. What it says stays with the other holders of its file.
 func (r *Record) Close() {
 	if r == nil {
 		return
