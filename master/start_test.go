@@ -303,7 +303,7 @@ func TestWorkersThatNeverServeAreStartedEverMoreRarely(t *testing.T) {
 	for _, mode := range []string{"exitready", "killready", "leaveready", "endatconn", "shutlink"} {
 		t.Run(mode, func(t *testing.T) {
 			checkFDs(t)
-			r := begin(t, mode, oneWorker)
+			r := begin(t, mode, func(s *Settings) { oneWorker(s); s.StopTimeout = time.Second })
 			if mode == "endatconn" {
 				for range 2 * failFastAfter { // each is the end of a worker, or refused
 					c := r.send("/")

@@ -132,10 +132,13 @@ func odd(end *link.End, kind, arg string) {
 		end.Ready(1, "")
 		end.Receive()
 		os.Exit(0)
-	case "shutlink": // and lives on
+	case "shutlink": // and lives on until it is told to end
+		told := make(chan os.Signal, 1)
+		signal.Notify(told, unix.SIGTERM)
 		end.Ready(1, "")
 		unix.Shutdown(process.LinkFD, unix.SHUT_RDWR)
-		time.Sleep(time.Hour)
+		<-told
+		os.Exit(0)
 	case "once": // exits with an error after the first connection
 		end.Ready(1, "")
 		p, _ := end.Receive()
