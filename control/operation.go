@@ -80,7 +80,7 @@ func operation(run func(Pool, context.Context) (Operation, error)) func(context.
 // err that says that the operation continues keeps its text.
 func OperationError(kind string, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return Errorf(CodeTimeout, "the %s is still going on: %v", kind, err)
+		return Errorf(CodeTimeout, "the %s is still running: %v", kind, err)
 	}
 	e := AsError(err)
 	if e.Code == CodeTimeout {

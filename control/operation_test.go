@@ -37,8 +37,8 @@ func TestAFailedOperationSaysWhatCouldNotBeDone(t *testing.T) {
 		{OpReload, Errorf(CodeOver, "the pool is stopping"), Error{Code: CodeOver, Text: "cannot reload: the pool is stopping"}},
 		{OpRollback, inner, Error{Code: CodeState, Text: "cannot roll back: there is no generation before this one", Hint: "reload first"}},
 		{OpRollback, fmt.Errorf("generation 3: %w", inner), Error{Code: CodeState, Text: "cannot roll back: generation 3: there is no generation before this one", Hint: "reload first"}},
-		{OpUpgrade, Errorf(CodeTimeout, "the upgrade is still going on"), Error{Code: CodeTimeout, Text: "the upgrade is still going on"}},
-		{OpUpgrade, context.DeadlineExceeded, Error{Code: CodeTimeout, Text: "the upgrade is still going on: context deadline exceeded"}},
+		{OpUpgrade, Errorf(CodeTimeout, "the upgrade is still running"), Error{Code: CodeTimeout, Text: "the upgrade is still running"}},
+		{OpUpgrade, context.DeadlineExceeded, Error{Code: CodeTimeout, Text: "the upgrade is still running: context deadline exceeded"}},
 	} {
 		p := &performer{err: tt.err}
 		result, err := FindVerb(tt.kind).Call(t.Context(), p, nil)
