@@ -2,7 +2,6 @@ package worker
 
 import (
 	"bufio"
-	"errors"
 	"io"
 	"net"
 	"sync/atomic"
@@ -28,6 +27,7 @@ const (
 type Conn struct {
 	net.Conn
 
+	socket *socket // the same
 	end    *link.End
 	id     uint64
 	waited time.Duration
@@ -37,6 +37,12 @@ type Conn struct {
 	whole bool
 	cut   bool
 	done  atomic.Bool
+}
+
+// newConn takes the descriptor of p.
+func newConn(p link.Packet, end *link.End) *Conn {
+	s := newSocket(p.FD)
+	return &Conn{Conn: s, socket: s, end: end, id: p.ID, waited: p.Waited}
 }
 
 // ID returns the number under which the master knows the connection.
@@ -70,11 +76,7 @@ func (c *Conn) Cut() { c.cut = true }
 
 // SyscallConn gives access to the descriptor, which is non-blocking.
 func (c *Conn) SyscallConn() (syscall.RawConn, error) {
-	sc, ok := c.Conn.(syscall.Conn)
-	if !ok {
-		return nil, errors.ErrUnsupported
-	}
-	return sc.SyscallConn()
+	return c.socket.SyscallConn()
 }
 
 // Done ends the reply, closes the connection and tells the master, with the
@@ -99,11 +101,11 @@ func (c *Conn) Done(code int, bytes int64) error {
 		return c.end.Cut(c.id, code, bytes)
 	}
 	if rest := c.rest(); rest != 0 {
-		c.shutdown(unix.SHUT_WR)
+		c.socket.shutdown(unix.SHUT_WR)
 		c.Conn.SetReadDeadline(time.Now().Add(drainTime))
 		io.CopyN(io.Discard, c.Conn, rest)
 	}
-	c.shutdown(unix.SHUT_RDWR)
+	c.socket.shutdown(unix.SHUT_RDWR)
 	c.Conn.Close()
 	if c.cut {
 		return c.end.Cut(c.id, code, bytes)
@@ -126,27 +128,8 @@ func (c *Conn) rest() int64 {
 		return drainBytes
 	}
 	unread := c.req.Unread() - int64(c.in.Buffered())
-	if unread < 0 || unread == 0 && c.req.ContentLength > 0 && c.hasPending() {
+	if unread < 0 || unread == 0 && c.req.ContentLength > 0 && c.socket.hasPending() {
 		return drainBytes
 	}
 	return min(unread, drainBytes)
-}
-
-// hasPending tells whether there is anything to be received.
-func (c *Conn) hasPending() bool {
-	n := 0
-	if raw, err := c.SyscallConn(); err == nil {
-		raw.Control(func(fd uintptr) {
-			n, _, _ = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		})
-	}
-	return n > 0
-}
-
-// shutdown is shutdown(2). That the client was faster (ENOTCONN) is not an error
-// that anyone could act upon.
-func (c *Conn) shutdown(how int) {
-	if raw, err := c.SyscallConn(); err == nil {
-		raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), how) })
-	}
 }

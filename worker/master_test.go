@@ -176,6 +176,13 @@ func streamPair(network string) (client net.Conn, accepted int, err error) {
 	return client, fds[1], err
 }
 
+// netConn takes fd.
+func netConn(fd int) (net.Conn, error) {
+	f := os.NewFile(uintptr(fd), "connection")
+	defer f.Close()
+	return net.FileConn(f)
+}
+
 func tcpPair() (client net.Conn, accepted int, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"strconv"
 	"sync"
@@ -138,12 +137,12 @@ func (w *reply) put(p []byte) error {
 	return nil
 }
 
-// send writes what waits, and p, in one writev(2).
+// send writes what waits, and p, in one sendmsg(2).
 func (w *reply) send(p []byte) error {
 	if w.err != nil {
 		return w.err
 	}
-	parts := make(net.Buffers, 0, 3)
+	parts := make([][]byte, 0, maxParts)
 	head, first := 0, !w.sent
 	if first {
 		w.sent = true
@@ -160,7 +159,7 @@ func (w *reply) send(p []byte) error {
 		return nil
 	}
 	w.beginSend(first, int64(len(w.buf)+len(p)))
-	n, err := parts.WriteTo(w.conn.Conn)
+	n, err := w.conn.socket.writeAll(parts)
 	w.bytes += max(0, n-int64(head))
 	w.buf, w.head, w.err = w.buf[:0], nil, err
 	w.endSend()

@@ -16,7 +16,6 @@ package worker
 import (
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/signal"
 	"sync"
@@ -100,19 +99,7 @@ func (w *Worker) Accept() (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := netConn(p.FD)
-	if err != nil {
-		return nil, fmt.Errorf("cannot use connection %d: %w", p.ID, err)
-	}
-	return &Conn{Conn: conn, end: w.end, id: p.ID, waited: p.Waited}, nil
-}
-
-// netConn takes fd. The descriptor in the result is another one, because
-// net.FileConn makes a duplicate; it is non-blocking, as is the master's.
-func netConn(fd int) (net.Conn, error) {
-	f := os.NewFile(uintptr(fd), "connection")
-	defer f.Close()
-	return net.FileConn(f)
+	return newConn(p, w.end), nil
 }
 
 // Leave stops the flow of connections, as SIGTERM does: Accept returns those

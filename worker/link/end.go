@@ -3,10 +3,12 @@ package link
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,9 +18,20 @@ var ErrNoMaster = errors.New("no master: " + EnvFD + " is not set; start this pr
 
 // An End is a worker's end of its link, for a worker written in Go. Its
 // methods may be used by several goroutines at a time.
+//
+// One goroutine at a time waits for a connection, in recvmsg(2) itself as a
+// worker in C does: in the runtime's poller each connection would cost a receive
+// in vain, the poller's own wait and the wake-up of a thread. The runtime knows
+// of the wait, as of every blocking system call, and the thread's processor
+// serves other goroutines meanwhile. The other goroutines that want a connection
+// wait for their turn without a thread.
 type End struct {
-	file *os.File
-	raw  syscall.RawConn
+	receiving sync.Mutex  // held by the goroutine that receives
+	sending   sync.Mutex  // held by one that waits for room
+	closed    atomic.Bool // Close was called
+
+	mu sync.RWMutex // held for reading by all who use fd
+	fd int          // -1 after Close
 }
 
 // Inherit takes the descriptor that the master named in the environment, sets
@@ -51,32 +64,38 @@ func NewEnd(fd int) (*End, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("descriptor %d is not a link: %w", fd, os.NewSyscallError("getsockopt", err))
 	}
-	// The flag lies on the description that the master's duplicate shares;
-	// the master says MSG_DONTWAIT on each call and does not notice.
-	if err := unix.SetNonblock(fd, true); err != nil {
+	// Whoever started us may have left it non-blocking.
+	if err := unix.SetNonblock(fd, false); err != nil {
 		unix.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	file := os.NewFile(uintptr(fd), "link")
-	raw, err := file.SyscallConn()
-	if err != nil {
-		file.Close()
-		return nil, err
-	}
-	return &End{file: file, raw: raw}, nil
+	return &End{fd: fd}, nil
 }
+
+// use lends the descriptor until unuse, which is called also after an error.
+func (e *End) use() (fd int, err error) {
+	e.mu.RLock()
+	if e.fd < 0 {
+		return -1, os.ErrClosed
+	}
+	return e.fd, nil
+}
+
+func (e *End) unuse() { e.mu.RUnlock() }
 
 // Receive waits for the next connection. The caller owns its descriptor, which
 // is blocking. io.EOF means: finish what you hold, then exit 0.
 func (e *End) Receive() (Packet, error) {
-	var p Packet
-	var err error
-	rerr := e.raw.Read(func(fd uintptr) bool {
-		p, err = Take(int(fd), unix.MSG_DONTWAIT)
-		return err != ErrEmpty
-	})
-	if rerr != nil {
-		return Packet{}, rerr
+	e.receiving.Lock()
+	defer e.receiving.Unlock()
+	fd, err := e.use()
+	defer e.unuse()
+	if err != nil {
+		return Packet{}, err
+	}
+	p, err := Take(fd, 0)
+	if err == io.EOF && e.closed.Load() {
+		err = os.ErrClosed
 	}
 	return p, err
 }
@@ -124,25 +143,61 @@ func (e *End) Status(text string) error { return e.send([]byte("STATUS=" + line(
 // Leave stops the flow of connections: Receive returns those already sent,
 // then io.EOF, and the master finds the worker leaving. It is one system call,
 // idempotent, and all that a SIGTERM handler has to do.
-func (e *End) Leave() error {
-	var err error
-	cerr := e.raw.Control(func(fd uintptr) {
-		err = os.NewSyscallError("shutdown", unix.Shutdown(int(fd), unix.SHUT_RD))
-	})
-	return errors.Join(cerr, err)
+func (e *End) Leave() error { return e.shutdown(unix.SHUT_RD) }
+
+func (e *End) shutdown(how int) error {
+	fd, err := e.use()
+	defer e.unuse()
+	if err != nil {
+		return err
+	}
+	return os.NewSyscallError("shutdown", unix.Shutdown(fd, how))
 }
 
-// Close closes the link.
-func (e *End) Close() error { return e.file.Close() }
+// Close closes the link. Calls that wait return first.
+func (e *End) Close() error {
+	if e.closed.Swap(true) {
+		return os.ErrClosed
+	}
+	err := e.shutdown(unix.SHUT_RDWR)
+	if errors.Is(err, unix.ENOTCONN) { // the master is gone
+		err = nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	cerr := os.NewSyscallError("close", unix.Close(e.fd))
+	e.fd = -1
+	return errors.Join(err, cerr)
+}
 
-// send waits for room: a DONE must not be lost.
+// send waits for room: a DONE must not be lost. Where there is none, one
+// goroutine at a time waits in the kernel, and the others for that one.
 func (e *End) send(text []byte) error {
-	var err error
-	werr := e.raw.Write(func(fd uintptr) bool {
-		err = unix.Sendto(int(fd), text, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil)
-		return err != unix.EAGAIN
-	})
-	return errors.Join(werr, os.NewSyscallError("sendto", err))
+	fd, err := e.use()
+	defer e.unuse()
+	if err != nil {
+		return err
+	}
+	errno := sendNow(fd, text)
+	if errno == unix.EAGAIN {
+		e.sending.Lock()
+		defer e.sending.Unlock()
+		return os.NewSyscallError("sendto", sendWaiting(fd, text))
+	}
+	if errno != 0 {
+		return os.NewSyscallError("sendto", errno)
+	}
+	return nil
+}
+
+// sendWaiting passes over signals.
+func sendWaiting(fd int, text []byte) error {
+	for {
+		err := unix.Sendto(fd, text, unix.MSG_NOSIGNAL, nil)
+		if err != unix.EINTR {
+			return err
+		}
+	}
 }
 
 // line makes text one bounded line of a message.
