@@ -11,8 +11,8 @@ import (
 	"github.com/scgid/scgid/worker/spool"
 )
 
-// A body is a request's body. Once it has come whole the connection is watched
-// instead, for a client that leaves.
+// A body is a request's body. Once it has come whole the connection may be
+// watched instead, for a client that leaves.
 //
 // The handler reads from the connection itself until a reply begins before the
 // body has come whole. From then on only a goroutine reads from it, and the
@@ -30,6 +30,7 @@ type body struct {
 	received int64      // bytes that were read from the connection
 	closed   bool       // the handler reads no more
 	over     bool       // the reading side is not ours any more
+	asked    bool       // the client is to be watched
 	watched  <-chan struct{}
 
 	own     bool      // the handler sets the read deadline
@@ -46,17 +47,26 @@ type body struct {
 	lost    error // why bytes behind those in spool are gone
 }
 
-// newBody watches at once when there is no body.
 func newBody(c *Conn, req *scgi.Request, w waits, gone func()) *body {
 	b := &body{conn: c, req: req, waits: w, gone: gone}
 	b.changed.L, b.wake.L = &b.mu, &b.mu
-	b.watch()
 	return b
 }
 
-// watch starts to watch when nothing is left to read. The caller holds mu.
+// watchClient has the client watched as soon as the body has come whole.
+func (b *body) watchClient() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked = true
+	if !b.busy { // else whoever receives will watch
+		b.watch()
+	}
+}
+
+// watch starts to watch when that was asked for and nothing is left to read. The
+// caller holds mu, and nobody is receiving.
 func (b *body) watch() {
-	if b.watched != nil || b.over || b.req.Unread() > 0 {
+	if !b.asked || b.watched != nil || b.over || b.req.Unread() > 0 {
 		return
 	}
 	b.conn.Conn.SetReadDeadline(time.Time{})

@@ -42,20 +42,26 @@ func (w *clientWatch) update() {
 	}
 }
 
-// watch calls gone when the client has left. The watch ends then, or when the
-// read deadline passes or the connection is closed, and closes the channel.
-// Nobody else may read meanwhile: the watch holds the reading side of the
-// connection.
+// watch calls gone when the client has left: before it returns if that was so
+// already. The watch ends then, or when the read deadline passes or the
+// connection is closed, and closes the channel. Nobody else may read meanwhile:
+// the watch holds the reading side of the connection.
 func (c *Conn) watch(gone func()) (ended <-chan struct{}) {
 	end := make(chan struct{})
+	left := false
 	raw, err := c.SyscallConn()
-	if err != nil {
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { left = hungUp(int(fd)) })
+	}
+	if err != nil || left {
 		close(end)
+		if left {
+			gone()
+		}
 		return end
 	}
 	go func() {
 		defer close(end)
-		left := false
 		raw.Read(func(fd uintptr) bool {
 			left = hungUp(int(fd))
 			return left

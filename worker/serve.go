@@ -127,10 +127,10 @@ func (s *server) serve(c *Conn) {
 // answer runs the handler. Everything behind it happens also when the handler
 // panics or ends its goroutine.
 func (s *server) answer(c *Conn, req *scgi.Request, r *http.Request) {
-	ctx, cancel := context.WithCancel(context.WithValue(s.ctx, varsKey{}, req.Header))
+	ctx, cancel := context.WithCancel(s.ctx)
 	client := &clientWatch{cancel: cancel}
 	body := newBody(c, req, s.waits, client.leave)
-	r = r.WithContext(ctx)
+	r = r.WithContext(&requestContext{Context: ctx, vars: req.Header, body: body})
 	r.Body = body
 	if req.ContentLength == 0 {
 		r.Body = http.NoBody

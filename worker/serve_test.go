@@ -280,6 +280,57 @@ func TestContextEndsWhenTheClientLeaves(t *testing.T) {
 	}
 }
 
+// The client is watched only when somebody asks, and there are many ways to ask.
+func TestContextEndsHoweverItIsLookedAt(t *testing.T) {
+	for name, ends := range map[string]func(context.Context) bool{
+		"Err":   func(ctx context.Context) bool { return ctx.Err() == context.Canceled },
+		"Cause": func(ctx context.Context) bool { return context.Cause(ctx) == context.Canceled },
+		"AfterFunc": func(ctx context.Context) bool {
+			called := make(chan bool)
+			defer context.AfterFunc(ctx, func() { close(called) })()
+			return isClosed(called)
+		},
+		"WithCancel": func(ctx context.Context) bool {
+			ctx, cancel := context.WithCancel(context.WithValue(ctx, varsKey{}, nil))
+			defer cancel()
+			return isClosed(ctx.Done())
+		},
+		"WithTimeout": func(ctx context.Context) bool {
+			ctx, cancel := context.WithTimeout(ctx, time.Hour)
+			defer cancel()
+			return isClosed(ctx.Done())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			running, left := make(chan bool), make(chan bool)
+			m, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				running <- true
+				<-left
+				if ends(r.Context()) { // once, and late
+					w.WriteHeader(499)
+				}
+			})
+			conn, id := m.dial("unix")
+			conn.Write(request("/", ""))
+			<-running
+			conn.Close()
+			close(left)
+			if done := m.done(id); done.Code != 499 {
+				t.Errorf("CODE=%d: the context did not end", done.Code)
+			}
+		})
+	}
+}
+
+func isClosed[T any](c <-chan T) bool {
+	select {
+	case <-c:
+		return true
+	case <-time.After(patience):
+		return false
+	}
+}
+
 // Web servers close as soon as they have the reply that was stated.
 func TestContextOutlivesAReplyThatWasSentWhole(t *testing.T) {
 	const size = 4 << 20 // more than sockets hold
