@@ -34,15 +34,31 @@ func (w *reply) makeHead() {
 	_, typed := fields["Content-Type"]
 	w.typed = typed || fields.Get("Content-Encoding") != "" || w.bodiless()
 
-	var head bytes.Buffer
-	head.WriteString("Status: " + strconv.Itoa(w.code) + " " + statusText(w.code) + "\r\n")
-	fields.WriteSubset(&head, notSent)
-	w.head = bytes.ReplaceAll(head.Bytes(), []byte{0}, []byte{' '})
+	head := bytes.NewBuffer(make([]byte, 0, headSize))
+	head.WriteString("Status: ")
+	head.WriteString(strconv.Itoa(w.code))
+	head.WriteString(" ")
+	head.WriteString(statusText(w.code))
+	head.WriteString("\r\n")
+	fields.WriteSubset(head, notSent)
+	w.head = head.Bytes()
+	for i, c := range w.head {
+		if c == 0 {
+			w.head[i] = ' '
+		}
+	}
 }
 
+// headSize has room for the head of most replies, in bytes.
+const headSize = 512
+
 // canonical returns h with all names spelled as notSent and http.Header.Get
-// want them, which those are not that a handler put into the map by itself.
+// want them, which those are not that a handler put into the map by itself. It
+// is the handler's own map where nothing of that is to be changed.
 func canonical(h http.Header) http.Header {
+	if isFinal(h) {
+		return h
+	}
 	fields := make(http.Header, len(h))
 	for _, name := range slices.Sorted(maps.Keys(h)) {
 		key := http.CanonicalHeaderKey(name)
@@ -51,12 +67,23 @@ func canonical(h http.Header) http.Header {
 	return fields
 }
 
+// isFinal tells whether all names are canonical, and readLength has nothing to
+// change.
+func isFinal(h http.Header) bool {
+	for name := range h {
+		if name == "Content-Length" || http.CanonicalHeaderKey(name) != name {
+			return false
+		}
+	}
+	return true
+}
+
 // readLength takes the handler's Content-Length. 204 has none (RFC 9110, 8.6).
 func (w *reply) readLength(fields http.Header) error {
 	w.length = -1
 	value := fields.Get("Content-Length")
 	if value == "" || w.code == http.StatusNoContent {
-		fields.Del("Content-Length")
+		delete(fields, "Content-Length") // never the handler's map; see isFinal
 		return nil
 	}
 	n, err := strconv.ParseUint(value, 10, 63)
@@ -70,7 +97,7 @@ func (w *reply) readLength(fields http.Header) error {
 
 // addHead adds a field to a head that was not sent.
 func (w *reply) addHead(name, value string) {
-	w.head = append(w.head, name+": "+value+"\r\n"...)
+	w.head = append(append(append(append(w.head, name...), ": "...), value...), "\r\n"...)
 }
 
 func statusText(code int) string {

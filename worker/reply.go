@@ -14,6 +14,8 @@ import (
 // up to this size goes out in one write, with its Content-Length.
 const bufferSize = 8 << 10
 
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
 var errOver = errors.New("the reply is finished")
 
 // A reply is an http.ResponseWriter that writes a CGI reply (RFC 3875,
@@ -28,16 +30,17 @@ type reply struct {
 	header http.Header
 
 	mu      sync.Mutex
-	code    int    // 0 until WriteHeader
-	head    []byte // from WriteHeader until it is sent
-	typed   bool   // head has a Content-Type, or is to have none
-	length  int64  // Content-Length in head, or -1
-	sent    bool   // the head is on its way
-	buf     []byte // body that was not sent yet
-	written int64  // body that the handler wrote
-	bytes   int64  // body that was sent
-	err     error  // of the first write that failed
-	crashed bool   // the handler did not return, and some was sent
+	code    int               // 0 until WriteHeader
+	head    []byte            // from WriteHeader until it is sent
+	typed   bool              // head has a Content-Type, or is to have none
+	length  int64             // Content-Length in head, or -1
+	sent    bool              // the head is on its way
+	buf     []byte            // body that was not sent yet
+	room    *[bufferSize]byte // where it is; nil without any
+	written int64             // body that the handler wrote
+	bytes   int64             // body that was sent
+	err     error             // of the first write that failed
+	crashed bool              // the handler did not return, and some was sent
 	over    bool
 }
 
@@ -131,7 +134,8 @@ func (w *reply) put(p []byte) error {
 		return w.send(p)
 	}
 	if w.buf == nil {
-		w.buf = make([]byte, 0, min(bufferSize, max(1<<10, len(p))))
+		w.room = buffers.Get().(*[bufferSize]byte)
+		w.buf = w.room[:0]
 	}
 	w.buf = append(w.buf, p...)
 	return nil
@@ -238,6 +242,10 @@ func (w *reply) finish() {
 	}
 	w.send(nil)
 	w.over = true
+	if w.room != nil { // nobody writes any more
+		buffers.Put(w.room)
+		w.room, w.buf = nil, nil
+	}
 }
 
 // isCut tells of a finished reply whether the client should have had more of it.

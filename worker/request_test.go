@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"maps"
+	"net/http/cgi"
+	"reflect"
 	"testing"
 
 	"github.com/scgid/scgid/worker/scgi"
@@ -48,6 +50,28 @@ func TestRequestURL(t *testing.T) {
 				t.Errorf("path %q, query %q, want %q, %q", r.URL.Path, r.URL.RawQuery, test.path, test.query)
 			}
 		})
+	}
+}
+
+func TestAnOrdinaryRequestIsThatOfNetHTTPCGI(t *testing.T) {
+	for _, h := range []scgi.Header{
+		browserVars(),
+		append(browserVars(), scgi.Var{Name: "HTTPS", Value: "on"}, scgi.Var{Name: "CONTENT_TYPE", Value: "text/plain"},
+			scgi.Var{Name: "CONTENT_LENGTH", Value: "7"}, scgi.Var{Name: "HTTP_X_Y", Value: "1"}, scgi.Var{Name: "HTTP_X_Y", Value: "2"}),
+		vars("REQUEST_URI", "/", "SERVER_PROTOCOL", "HTTP/1.0", "HTTP_HOST", "h", "REMOTE_PORT", "none"),
+	} {
+		got, err := newRequest(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := cgi.RequestFromMap(h.Map())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.RequestURI = h.Get("REQUEST_URI") // cgi leaves it empty
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("got\n%+v, want\n%+v", got, want)
+		}
 	}
 }
 

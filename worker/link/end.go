@@ -27,6 +27,7 @@ var ErrNoMaster = errors.New("no master: " + EnvFD + " is not set; start this pr
 // wait for their turn without a thread.
 type End struct {
 	receiving sync.Mutex  // held by the goroutine that receives
+	room      room        // its memory
 	sending   sync.Mutex  // held by one that waits for room
 	closed    atomic.Bool // Close was called
 
@@ -93,7 +94,7 @@ func (e *End) Receive() (Packet, error) {
 	if err != nil {
 		return Packet{}, err
 	}
-	p, err := Take(fd, 0)
+	p, err := e.room.take(fd, 0)
 	if err == io.EOF && e.closed.Load() {
 		err = os.ErrClosed
 	}

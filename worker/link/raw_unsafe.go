@@ -8,7 +8,7 @@ import (
 )
 
 // x/sys/unix allocates for a socket address on each recvmsg and prepares a
-// copy of the control data on each sendmsg. These two calls are made for every
+// copy of the control data on each sendmsg. These calls are made for every
 // request, so they are written out here; nothing else in the package is unsafe.
 
 // oobSize is CMSG_SPACE of one descriptor.
@@ -86,6 +86,34 @@ func (r *Receiver) Receive(fd int) ([]byte, error) {
 			return nil, &ParseError{"a packet longer than the protocol allows"}
 		}
 		return r.buf[:n], nil
+	}
+}
+
+// A room is the memory for one packet of the master: what Take needs.
+type room struct {
+	packet [MaxMessage]byte
+	oob    [maxStray*4 + unix.SizeofCmsghdr + 4]byte
+	iov    unix.Iovec
+	msg    unix.Msghdr
+}
+
+// recvmsg is recvmsg(2) with the errors of the function of that name. It may
+// wait, so the runtime is told.
+func (r *room) recvmsg(fd, flags int) (n, oobn, rflags int, err error) {
+	r.iov.Base = &r.packet[0]
+	r.iov.SetLen(len(r.packet))
+	for {
+		r.msg = unix.Msghdr{Iov: &r.iov, Control: &r.oob[0]}
+		r.msg.SetIovlen(1)
+		r.msg.SetControllen(len(r.oob))
+		n, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.msg)), uintptr(flags))
+		switch errno {
+		case 0:
+			return int(n), int(r.msg.Controllen), int(r.msg.Flags), nil
+		case unix.EINTR, unix.ECONNRESET: // as in recvmsg
+		default:
+			return 0, 0, 0, receiveError(errno)
+		}
 	}
 }
 

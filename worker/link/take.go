@@ -35,20 +35,23 @@ const maxStray = 253
 // those that are not returned are closed: a buffer for one descriptor lets two
 // through, silently.
 func Take(fd, flags int) (Packet, error) {
-	var buf [MaxMessage]byte
-	oob := make([]byte, unix.CmsgSpace(4*maxStray))
-	n, oobn, rflags, err := recvmsg(fd, buf[:], oob, flags|unix.MSG_CMSG_CLOEXEC)
+	return new(room).take(fd, flags)
+}
+
+// take is Take with the memory of r, of which nothing is kept.
+func (r *room) take(fd, flags int) (Packet, error) {
+	n, oobn, rflags, err := r.recvmsg(fd, flags|unix.MSG_CMSG_CLOEXEC)
 	if errors.Is(err, unix.EAGAIN) {
 		return Packet{}, ErrEmpty
 	}
 	if err != nil {
-		return Packet{}, os.NewSyscallError("recvmsg", err)
+		return Packet{}, err
 	}
-	fds, err := rights(oob[:oobn])
+	fds, err := rights(r.oob[:oobn])
 	if err == nil && n == 0 && len(fds) == 0 {
 		return Packet{}, io.EOF
 	}
-	p, perr := judge(buf[:n], fds, rflags)
+	p, perr := judge(r.packet[:n], fds, rflags)
 	if err = errors.Join(err, perr); err != nil {
 		closeAll(fds)
 		return Packet{}, err
