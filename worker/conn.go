@@ -23,7 +23,9 @@ const (
 )
 
 // A Conn is one passed connection. The caller of Accept ends it, with Done or
-// with Close.
+// with Close. Its net.Conn is neither a *net.UnixConn nor a *net.TCPConn, though
+// its addresses are theirs: it is known to the runtime's poller only from the
+// first call on that has to wait.
 type Conn struct {
 	net.Conn
 

@@ -21,7 +21,7 @@ func (s *socket) RemoteAddr() net.Addr {
 	return remote
 }
 
-// addrs has package net make the addresses, of a duplicate.
+// addrs has package net make the addresses, from a duplicate of the descriptor.
 func (s *socket) addrs() (local, remote net.Addr) {
 	none := &net.UnixAddr{Net: "unix"}
 	if s.use() != nil {

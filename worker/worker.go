@@ -90,10 +90,11 @@ func (w *Worker) Ready(slots int) error {
 	return w.end.Ready(slots, "USR2")
 }
 
-// Accept waits for the next connection. io.EOF means: finish what you hold,
-// then exit 0. After any other error finish what you hold and exit non-zero;
-// the master then gives a connection that came and was not read to another
-// worker. The caller ends the Conn with Done or Close.
+// Accept waits for the next connection. Of several callers one waits for the
+// master, with a thread to itself, and the others for their turn. io.EOF means:
+// finish what you hold, then exit 0. After any other error finish what you hold
+// and exit non-zero; the master then gives a connection that came and was not
+// read to another worker. The caller ends the Conn with Done or Close.
 func (w *Worker) Accept() (*Conn, error) {
 	p, err := w.end.Receive()
 	if err != nil {
