@@ -97,9 +97,8 @@ func (c *Conn) Done(code int, bytes int64) error {
 	if c.done.Swap(true) {
 		return nil
 	}
-	if tcp, ok := c.Conn.(*net.TCPConn); ok && c.cut {
-		tcp.SetLinger(0) // the reset comes when the master closes its duplicate
-		tcp.Close()
+	if c.cut && c.socket.closeResets() {
+		c.Conn.Close() // the reset comes when the master closes its duplicate
 		return c.end.Cut(c.id, code, bytes)
 	}
 	if rest := c.rest(); rest != 0 {

@@ -32,9 +32,15 @@ var smallRequest = map[string]float64{
 	"sendto":   1, // DONE
 }
 
-// runtimes are the calls that Go's scheduler makes now and then: a few in a
-// hundred requests, more while strace holds up every thread.
-const runtimes = 2.5
+// runtimes are the calls of Go's scheduler: a few in a hundred requests, more
+// while strace holds up every thread and the machine is busy. They are not held
+// against a request.
+var runtimes = map[string]bool{
+	"futex": true, "nanosleep": true, "sched_yield": true, "getpid": true, "tgkill": true, "rt_sigreturn": true, "madvise": true, "epoll_pwait": true,
+}
+
+// mostOthers bounds what else a process does while it runs, per request.
+const mostOthers = 0.5
 
 func TestASmallRequestTakesSixSystemCalls(t *testing.T) {
 	if raceEnabled {
@@ -46,14 +52,15 @@ func TestASmallRequestTakesSixSystemCalls(t *testing.T) {
 		calls := float64(n-few[name]) / 1000
 		want, ours := smallRequest[name]
 		switch {
+		case runtimes[name]:
 		case !ours:
 			other += calls
 		case calls > want+0.05 || calls < want-0.05:
 			t.Errorf("%s: %.2f a request, want %v", name, calls, want)
 		}
 	}
-	if other > runtimes {
-		t.Errorf("%.2f other calls a request, want at most %v: %v", other, runtimes, many)
+	if other > mostOthers {
+		t.Errorf("%.2f other calls a request, want at most %v: %v", other, mostOthers, many)
 	}
 }
 

@@ -283,3 +283,18 @@ func (s *socket) setDeadline(what int, t time.Time) error {
 	}
 	return s.file.SetWriteDeadline(t)
 }
+
+// closeResets has the last close of the connection reset it, as SO_LINGER with
+// no time does; see socket(7). It returns false where there is no such thing: on
+// a Unix socket.
+func (s *socket) closeResets() bool {
+	if s.use() != nil {
+		return false
+	}
+	defer s.unuse()
+	domain, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil || domain == unix.AF_UNIX {
+		return false
+	}
+	return unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) == nil
+}
