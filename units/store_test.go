@@ -13,7 +13,7 @@ import (
 // A crash is what a master told of the one before.
 type crash struct{ pid, lost, active int }
 
-var told = regexp.MustCompile(`the master before this one ended without a goodbye: .*pid=(\d+) lost=(\d+) at_workers=(\d+)`)
+var told = regexp.MustCompile(`previous master crashed; .*pid=(\d+) lost=(\d+) at_workers=(\d+)`)
 
 // crashes returns what the journal has of them.
 func (p *pool) crashes() (all []crash) {

@@ -22,7 +22,7 @@ func (s *server) kill() {
 	s.until("it is dead", func() bool { return unix.Kill(s.cmd.Process.Pid, 0) == unix.ESRCH })
 }
 
-var told = regexp.MustCompile(`the master before this one ended without a goodbye: .*pid=(\d+) lost=(\d+) at_workers=(\d+) served=(\d+)`)
+var told = regexp.MustCompile(`previous master crashed; .*pid=(\d+) lost=(\d+) at_workers=(\d+) served=(\d+)`)
 
 // tells returns what a master says that its predecessor's crash cost.
 func (s *server) tells(before *server) (lost, active, served int) {
@@ -241,7 +241,7 @@ func TestStoredDescriptorsThatAreNoRecordAreReplaced(t *testing.T) {
 	if got := s.status(c); got.Limits.MaxWorkers != 7 || !got.Scaled {
 		t.Errorf("limits %+v", got.Limits)
 	}
-	if n := strings.Count(s.log.String(), "cannot use the record of the master before"); n != 2 {
+	if n := strings.Count(s.log.String(), "cannot use the record of the previous master"); n != 2 {
 		t.Errorf("%d warnings", n)
 	}
 	if now, stores := k.kept(); now != 1 || stores != 2 {
