@@ -220,7 +220,7 @@ func (s *spied) spyThrough(n int) {
 // that executes it from other processes of its user in every moment.
 func TestAnApplicationGetsNothingOfItsMasterThroughUpgrades(t *testing.T) {
 	s := startSpied(t, 0o711, "")
-	s.spyThrough(10 * soak())
+	s.spyThrough(5 * soak())
 	if got := s.got(); len(got) > 0 {
 		t.Errorf("the application got hold of its master: %s", strings.Join(got, ", "))
 	}
