@@ -80,7 +80,6 @@ func TestEventsTellWhatHappens(t *testing.T) {
 	if err := os.Rename(switched+".new", switched); err != nil {
 		t.Fatal(err)
 	}
-	s.until("start-recovered", find(control.EventStartRecovered, func(e control.Event) bool { return e.Count > 0 }))
 	s.until("worker-started", find(control.EventWorkerStarted, func(e control.Event) bool { return e.Worker > 0 && e.PID > 0 }))
 	s.until("worker-ready", find(control.EventWorkerReady, whatever))
 	s.until("running", find(control.EventState, func(e control.Event) bool { return e.State == control.Running }))
@@ -92,6 +91,8 @@ func TestEventsTellWhatHappens(t *testing.T) {
 	s.until("pool-saturated", find(control.EventSaturated, func(e control.Event) bool { return e.Count == 1 }))
 	s.until("request-refused", find(control.EventRefused, func(e control.Event) bool { return e.Count == 1 }))
 	release()
+	// Only a served connection makes good for starts that failed.
+	s.until("start-recovered", find(control.EventStartRecovered, func(e control.Event) bool { return e.Count > 0 }))
 	s.until("pool-relieved", find(control.EventRelieved, whatever))
 
 	if text, err := exchange(s.addr, "/die"); err != nil || text != "" {

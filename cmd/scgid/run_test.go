@@ -28,6 +28,7 @@ var frontAt = regexp.MustCompile(`on=(http://127\.0\.0\.1:\d+/)`)
 // The front is a browser's way to a pool without a web server.
 func TestTheHTTPFrontServesThePool(t *testing.T) {
 	s := startServer(t, "--http", "127.0.0.1:0")
+	s.until("it says where", func() bool { return frontAt.MatchString(s.log.String()) })
 	m := frontAt.FindStringSubmatch(s.log.String())
 	if m == nil || !strings.Contains(s.log.String(), "not for production") {
 		t.Fatalf("the log does not say where, or not that it is no web server:\n%s", s.log)
