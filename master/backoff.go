@@ -43,10 +43,16 @@ func (b *backoff) inARow(now Time) int {
 	return b.Failures
 }
 
-// failed counts a start that failed and returns the pause before the next.
-func (b *backoff) failed(why string, now Time) time.Duration {
+// failed counts a start that failed and returns the pause before the next. A
+// row is made of starts one after another: those of workers that were there
+// already when the last one failed, and end with it, count as one.
+func (b *backoff) failed(why string, began, now Time) time.Duration {
+	b.LastFailure = why
+	if b.inARow(now) > 0 && began <= b.FailedAt {
+		return max(b.RetryAt-now, 0)
+	}
 	b.Failures = b.inARow(now) + 1
-	b.LastFailure, b.FailedAt = why, now
+	b.FailedAt = now
 	pause := pool.BackOff(b.Failures)
 	b.RetryAt = now + pause
 	return pause

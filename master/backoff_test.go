@@ -61,7 +61,7 @@ func TestAnotherGenerationDoesNotMakeGoodForThisOne(t *testing.T) {
 	r.inLoop(func(l *loop) {
 		w := r.fakeWorker(l, ready, 1, false)
 		w.of = l.gens.add(*l.set())
-		l.backoff.failed("x", l.now)
+		l.backoff.failed("x", l.now, l.now)
 		l.serves(w)
 		if l.backoff.Failures != 1 || !w.of.Serves {
 			t.Errorf("%d failures, serves: %v", l.backoff.Failures, w.of.Serves)
@@ -78,7 +78,7 @@ func TestACanaryThatDiesOfItsProbeIsAFailedStart(t *testing.T) {
 	r.idle(1)
 	for _, replies := range []bool{false, true} {
 		r.inLoop(func(l *loop) {
-			l.backoff.failed("x", l.now)
+			l.backoff.failed("x", l.now, l.now)
 			l.gens.current.Serves = true
 			before := l.count.StartsFailed
 			w := r.fakeWorker(l, ready, 0, true)

@@ -205,7 +205,7 @@ func (l *loop) startFailed(w *worker, why string) {
 	if w.of != l.gens.current {
 		return // of a generation that is given up
 	}
-	pause := l.backoff.failed(why, l.now)
+	pause := l.backoff.failed(why, w.Began, l.now)
 	l.emit(control.Event{Kind: control.EventStartFailing, Worker: w.ID, PID: w.proc.PID, Reason: why, Count: uint64(l.backoff.Failures)})
 	l.log.Error("worker could not start: "+why, "worker", w.ID, "pid", w.proc.PID, "failures", l.backoff.Failures, "next_try_in", pause)
 	l.sayReady()

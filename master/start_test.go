@@ -356,19 +356,33 @@ func TestOneRequestThatKillsItsWorkerIsNotAFailedStart(t *testing.T) {
 	r.loopUntil("made good", func(l *loop) bool { return l.backoff.Failures == 0 })
 }
 
+// All workers of a pool may be told to end at once: that is not a row of starts.
+func TestWorkersThatEndTogetherAreOneFailure(t *testing.T) {
+	var b backoff
+	for range 4 {
+		b.failed("x", 1, 10)
+	}
+	if b.Failures != 1 {
+		t.Errorf("%d failures in a row", b.Failures)
+	}
+	if b.failed("x", 11, 12); b.Failures != 2 {
+		t.Errorf("%d failures in a row, the second was started after the first", b.Failures)
+	}
+}
+
 // A pool may be quiet for days: failures that far apart are not a row.
 func TestFailuresFarApartAreNotARow(t *testing.T) {
 	var b backoff
 	for i := range 3 {
-		b.failed("x", Time(i)*time.Second+1)
+		b.failed("x", Time(i)*time.Second+1, Time(i)*time.Second+1)
 	}
 	if b.Failures != 3 {
 		t.Errorf("%d failures in a row", b.Failures)
 	}
-	if pause := b.failed("x", 10*rowEnds); b.Failures != 1 || pause != 100*time.Millisecond {
+	if pause := b.failed("x", 10*rowEnds, 10*rowEnds); b.Failures != 1 || pause != 100*time.Millisecond {
 		t.Errorf("%d failures in a row, pause %v", b.Failures, pause)
 	}
-	b.failed("x", 10*rowEnds+1)
+	b.failed("x", 10*rowEnds+1, 10*rowEnds+1)
 	if now, later := b.inARow(10*rowEnds+2), b.inARow(12*rowEnds); now != 2 || later != 0 {
 		t.Errorf("%d in a row now, %d later", now, later)
 	}

@@ -17,8 +17,11 @@ const sbin = "/usr/sbin/scgid"
 // file continues to exist only in those that run it.
 func (m *machine) upgradeTo(t *testing.T, text []byte) {
 	t.Helper()
-	path := m.path(sbin)
-	if err := os.WriteFile(path+".new", text, scgidMode); err != nil {
+	path, mode := m.path(sbin), os.FileMode(scgidMode)
+	if strings.HasPrefix(string(text), "#!") {
+		mode = 0o755 // an interpreter has to read it
+	}
+	if err := os.WriteFile(path+".new", text, mode); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {
@@ -120,7 +123,7 @@ func TestUpgradeToABadProgramLeavesTheOldOneServing(t *testing.T) {
 		want    string
 	}{
 		{"exits with 1", []byte("#!/bin/sh\necho this is no scgid >&2\nexit 1\n"), "this is no scgid"},
-		{"cannot decode the state", builtAs(t, "-ldflags", "-X github.com/scgid/scgid/master.stateFormat=other"), "format"},
+		{"cannot decode the state", builtAs(t, "-tags", "scgid_otherstate"), "format"},
 		{"fails after execve", builtAs(t, "-tags", "scgid_broken"), "could not continue"},
 		{"is no program", []byte("\x7fELF"), "exec format error"},
 	} {
