@@ -70,7 +70,7 @@ def do_run(env, start):
 // understood yet, and may be the worker's fault.
 func TestTerminateWhateverTheApplicationDoesToSignals(t *testing.T) {
 	if os.Getenv("SCGID_SOAK") == "" {
-		return
+		t.Skip("needs SCGID_SOAK=1: it fails in some runs under load")
 	}
 	for name, text := range takers {
 		for _, when := range []string{"import", "request", "within"} {
