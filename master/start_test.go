@@ -78,7 +78,9 @@ func (r *rig) failuresAre(n int) {
 		if l.backoff.Failures >= n {
 			return true
 		}
-		l.backoff.RetryAt = min(l.backoff.RetryAt, l.now)
+		if l.now > l.backoff.FailedAt { // a start at the same moment would be of the same failure
+			l.backoff.RetryAt = min(l.backoff.RetryAt, l.now)
+		}
 		return false
 	})
 }
