@@ -13,13 +13,16 @@ const sigUSR1 = syscall.SIGUSR1
 // awaitLog waits for a text in the log.
 func (w *worker) awaitLog(text string) {
 	w.t.Helper()
-	for end := time.Now().Add(patience); !strings.Contains(w.stderr.String(), text); {
-		if time.Now().After(end) {
-			w.t.Fatalf("no %q in the log:\n%s", text, w.stderr)
+	late := time.After(patience)
+	for {
+		more := w.stderr.more()
+		if strings.Contains(w.stderr.String(), text) {
+			return
 		}
 		select {
-		case <-w.stderr.more():
-		case <-time.After(time.Until(end)):
+		case <-more:
+		case <-late:
+			w.t.Fatalf("no %q in the log:\n%s", text, w.stderr)
 		}
 	}
 }

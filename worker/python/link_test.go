@@ -298,12 +298,13 @@ func TestDumpSignal(t *testing.T) {
 	if err := w.cmd.Process.Signal(syscall.SIGUSR2); err != nil {
 		t.Fatal(err)
 	}
+	w.awaitLog("in handle")
 	io.WriteString(r.conn, "4")
 	if reply := r.read(); !strings.HasSuffix(reply, "nextnextnextnext") {
 		t.Errorf("the request was disturbed: %q", reply)
 	}
 	r.wait()
-	w.wantLog("in handle")
+	w.stop()
 }
 
 // A connection that lost its descriptor on the way must not be called done: the

@@ -46,8 +46,8 @@ from _thread import stack_size as set_stack_size
 from ast import literal_eval
 from atexit import _run_exitfuncs as run_exit_functions
 from errno import EBADF, ECONNRESET, EINVAL, EIO, ENOSYS, EOPNOTSUPP, ETIMEDOUT
-from faulthandler import register as faulthandler_register
-from faulthandler import unregister as faulthandler_unregister
+from faulthandler import dump_traceback as dump_stacks
+from faulthandler import enable as dump_when_it_crashes
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from gc import collect, freeze
 from http import HTTPStatus
@@ -1284,6 +1284,10 @@ class Late(KeyboardInterrupt):
 OWN = (SIGTERM, SIGINT, SIGUSR2)
 
 
+def nothing(number, frame):
+    """Handles a signal whose wake-up byte is enough."""
+
+
 class Signals:
     """SIGTERM shuts the link for reading, at once and always.
 
@@ -1309,7 +1313,6 @@ class Signals:
         self.reader, self.writer = (Socket(fileno=raise_fd(sock.detach(), HIGH_FD)) for sock in socketpair())
         self.writer.setblocking(False)
         pthread_sigmask(SIG_UNBLOCK, OWN)
-        set_handler(SIGUSR2, self.ignore)  # below faulthandler's, which the application may unregister
         self.take()
         self.real = signal.signal, signal.getsignal, signal.set_wakeup_fd
         signal.signal, signal.getsignal, signal.set_wakeup_fd = self.signal, self.getsignal, self.set_wakeup_fd
@@ -1322,7 +1325,11 @@ class Signals:
         set_handler(SIGTERM, self.terminate)
         # Ctrl-C is for the master to handle. Not SIG_IGN, which children would inherit.
         set_handler(SIGINT, self.ignore)
-        siginterrupt(SIGINT, False)  # the application's libraries need not notice
+        # The stacks are written by watch. Not by faulthandler's own handler: that
+        # reads the frames of a thread that runs, and can crash of it.
+        set_handler(SIGUSR2, nothing)
+        for number in (SIGINT, SIGUSR2):
+            siginterrupt(number, False)  # the application's libraries need not notice
         set_wakeup_fd(self.writer.fileno(), warn_on_full_buffer=False)
 
     def terminate(self, number, frame):
@@ -1340,6 +1347,8 @@ class Signals:
             numbers = self.reader.recv(64)
             if SIGTERM in numbers:
                 self.link.shut()
+            if SIGUSR2 in numbers:
+                dump_stacks(2, all_threads=True)
             if self.wakeup >= 0:
                 try:
                     write_fd(self.wakeup, bytes(n for n in numbers if n not in OWN))
@@ -1385,7 +1394,6 @@ class Signals:
         effect for which the application asked."""
         signal.signal, signal.getsignal, signal.set_wakeup_fd = self.real
         set_wakeup_fd(self.wakeup)
-        faulthandler_unregister(SIGUSR2)
         for number, handler in self.asked.items():
             signal.signal(number, handler)
         self.reader.close()
@@ -1877,7 +1885,7 @@ def main(argv=None):
     link = take_link()
     own_streams()
     signals = Signals(link)
-    dump = "\nDUMPSIGNAL=USR2" if dump_on_usr2() else ""
+    dump_when_it_crashes(2)
     register_at_fork(after_in_child=signals.forked)
     register_at_fork(after_in_child=link.forked)
     hide(options.application)
@@ -1886,7 +1894,7 @@ def main(argv=None):
     fill_low_fds()
     collect()
     freeze()  # what the import left stays: no collection needs to look at it again
-    link.send(("READY=1\nSLOTS=%d%s" % (worker.slots, dump)).encode())
+    link.send(b"READY=1\nSLOTS=%d\nDUMPSIGNAL=USR2" % worker.slots)
     status = 0
     try:
         worker.serve()
@@ -1899,15 +1907,6 @@ def main(argv=None):
         status = 1
     end(signals, status)
     return status
-
-
-def dump_on_usr2():
-    """Makes the promise of DUMPSIGNAL=USR2 true; False where it cannot."""
-    try:
-        faulthandler_register(SIGUSR2, file=2, all_threads=True)
-    except (OSError, ValueError, RuntimeError):
-        return False
-    return True
 
 
 def end(signals, status):
@@ -1929,6 +1928,7 @@ def end(signals, status):
     # The interpreter's end puts the defaults back, and a second SIGTERM would kill.
     set_handler(SIGTERM, SIG_IGN)
     set_handler(SIGINT, SIG_IGN)
+    set_handler(SIGUSR2, SIG_IGN)
     if left:
         flush_log()
         _exit(status)  # the interpreter's end could meet them

@@ -3,7 +3,6 @@ package python_test
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -65,13 +64,7 @@ def do_run(env, start):
 
 // SIGTERM finishes what is held, and nothing else, whatever was done to signals:
 // before READY, before the request, or within it.
-//
-// With SCGID_SOAK only, for now: under load it fails now and then, which is not
-// understood yet, and may be the worker's fault.
 func TestTerminateWhateverTheApplicationDoesToSignals(t *testing.T) {
-	if os.Getenv("SCGID_SOAK") == "" {
-		t.Skip("needs SCGID_SOAK=1: it fails in some runs under load")
-	}
 	for name, text := range takers {
 		for _, when := range []string{"import", "request", "within"} {
 			for _, threads := range []string{"1", "2"} {
@@ -178,6 +171,48 @@ def do_take(env, start):
 	w.cmd.Process.Signal(syscall.SIGTERM)
 	if code := w.exit(); code != 0 {
 		t.Errorf("exit status %d\n%s", code, w.stderr)
+	}
+}
+
+// A dump takes the frames of threads that run. Whatever they do meanwhile, the
+// worker lives.
+func TestDumpsOfABusyWorkerHarmNothing(t *testing.T) {
+	w := serve(t, `
+import threading
+over = threading.Event()
+def deep(n):
+    return n and deep(n - 1) or 0
+def busy():
+    while not over.is_set():
+        deep(20)
+        threading.Thread(target=deep, args=(3,)).start()
+threads = [threading.Thread(target=busy) for _ in range(3)]
+for thread in threads: thread.start()
+def do_end(env, start):
+    over.set()
+    for thread in threads: thread.join()
+    return reply(start, "ended")
+`)
+	for range 300 {
+		more := w.stderr.more()
+		w.cmd.Process.Signal(syscall.SIGUSR2)
+		select {
+		case <-more: // a second signal of the same number at once would be merged with it
+		case <-w.exited:
+		}
+	}
+	w.says("end", "ended")
+	w.stop()
+}
+
+// A crash in an extension in C says where in Python it was.
+func TestACrashWritesItsStack(t *testing.T) {
+	w := serve(t, "import ctypes\ndef do_crash(env, start):\n    ctypes.string_at(0)\n")
+	r := w.open(false)
+	io.WriteString(r.conn, get("crash"))
+	w.exit()
+	if log := w.stderr.String(); !strings.Contains(log, "Segmentation fault") || !strings.Contains(log, "in do_crash") {
+		t.Errorf("log: %s", log)
 	}
 }
 
