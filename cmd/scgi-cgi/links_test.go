@@ -222,7 +222,7 @@ func TestNothingOutsideOfTheRootRunsWhileNamesAreExchanged(t *testing.T) {
 			m := startWorker(t, append(test.flags, "--root", dir)...)
 			answered := 0
 			exchanged(t, dir, func() {
-				for range 150 {
+				for range 40 {
 					r := m.ask("", "SCRIPT_FILENAME="+dir+"/a/"+test.file)
 					switch {
 					case r.code == 200 && want[r.body]:

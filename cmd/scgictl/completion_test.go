@@ -54,6 +54,7 @@ func TestCompletionInTheShellsThemselves(t *testing.T) {
 	}
 	for _, tt := range shellTests {
 		t.Run(strings.ReplaceAll(tt.name, " ", "-"), func(t *testing.T) {
+			t.Parallel() // the shells mostly wait
 			shell, err := exec.LookPath(tt.shell)
 			if err != nil && os.Getenv("CI") == "true" {
 				t.Fatal("needs " + tt.shell)

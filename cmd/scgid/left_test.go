@@ -89,7 +89,8 @@ func TestManyRequestsLeaveNothingBehind(t *testing.T) {
 		t.Errorf("the processes were %v, and are %v, of which %d zombies", before.pids, after.pids, after.zombies)
 	}
 	for i := range before.memory {
-		if after.memory[i] > before.memory[i]+4096 {
+		// What the race detector notes grows by more at first.
+		if after.memory[i] > before.memory[i]+max(4096, before.memory[i]/4) {
 			t.Errorf("process %d has grown from %d to %d KiB", before.pids[i], before.memory[i], after.memory[i])
 		}
 	}
