@@ -24,6 +24,7 @@ const (
 	ArgFlag    ArgType = "flag"    // true or false; in Go bool
 	ArgSeconds ArgType = "seconds" // a number, with fractions, from 0 to a day; in Go Seconds
 	ArgText    ArgType = "text"    // up to 256 bytes; in Go *string
+	ArgBusy    ArgType = "busy"    // auto, off or a number from 1 to WorkersMax; in Go *BusyLimit
 )
 
 // An Arg is an argument of a verb: a field of the struct that has its arguments.
@@ -101,6 +102,8 @@ func argsOf(t reflect.Type) []Arg {
 			a.Type = ArgSeconds
 		case *string:
 			a.Type = ArgText
+		case *BusyLimit:
+			a.Type = ArgBusy
 		default:
 			panic(fmt.Sprintf("%v.%s is of a type that arguments have", t, f.Name))
 		}
@@ -152,6 +155,8 @@ func (v *Verb) Check(args any) error {
 			ok = x >= 0 && x <= secondsMax
 		case *string:
 			ok = x == nil || len(*x) <= textMax
+		case *BusyLimit:
+			ok = x == nil || x.Valid()
 		}
 		if !ok {
 			return v.wrong(&v.Args[i])
@@ -169,6 +174,7 @@ func (v *Verb) wrong(a *Arg) error {
 		ArgID:      "a number from 1",
 		ArgFlag:    "true or false",
 		ArgSeconds: fmt.Sprintf("a number of seconds from 0 to %g", time.Duration(secondsMax).Seconds()),
+		ArgBusy:    fmt.Sprintf("auto, off or a number from 1 to %d", WorkersMax),
 		ArgText:    fmt.Sprintf("a text of up to %d bytes", textMax),
 	}[a.Type]
 	return Errorf(CodeInvalid, "cannot %s: %s: must be %s", v.Doing, a.Name, want)

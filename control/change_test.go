@@ -14,20 +14,22 @@ func TestApplyTakesAlongWhatFollows(t *testing.T) {
 		err    string
 	}{
 		{"nothing", Change{}, was, ""},
-		{"max up", Change{MaxWorkers: some(16)}, Limits{2, 16, 1, 4}, ""},
-		{"max down", Change{MaxWorkers: some(3)}, Limits{2, 3, 1, 3}, ""},
-		{"max below min", Change{MaxWorkers: some(1)}, Limits{1, 1, 1, 1}, ""},
-		{"min up", Change{MinWorkers: some(5)}, Limits{5, 8, 1, 4}, ""},
-		{"min above max", Change{MinWorkers: some(12)}, Limits{12, 12, 1, 4}, ""},
-		{"min to 0", Change{MinWorkers: some(0)}, Limits{0, 8, 1, 4}, ""},
-		{"min idle above max idle", Change{MinIdle: some(6)}, Limits{2, 8, 6, 6}, ""},
-		{"max idle below min idle", Change{MaxIdle: some(0)}, Limits{2, 8, 0, 0}, ""},
-		{"min and max", Change{MinWorkers: some(3), MaxWorkers: some(3)}, Limits{3, 3, 1, 3}, ""},
-		{"all", Change{some(1), some(2), some(1), some(2), false}, Limits{1, 2, 1, 2}, ""},
-		{"contradiction", Change{MinWorkers: some(9), MaxWorkers: some(8)}, Limits{9, 8, 1, 4}, "MinWorkers (9) is greater than MaxWorkers (8)"},
-		{"max idle above max", Change{MaxIdle: some(9)}, Limits{2, 8, 1, 9}, "MaxIdle (9) is greater than MaxWorkers (8)"},
-		{"min idle above max", Change{MinIdle: some(9)}, Limits{2, 8, 9, 8}, "MinIdle (9) is greater than MaxIdle (8)"},
-		{"no workers at all", Change{MaxWorkers: some(0)}, Limits{0, 0, 0, 0}, "MaxWorkers (0) is not in the range 1 to 4096"},
+		{"max up", Change{MaxWorkers: some(16)}, Limits{2, 16, 1, 4, BusyAuto}, ""},
+		{"max down", Change{MaxWorkers: some(3)}, Limits{2, 3, 1, 3, BusyAuto}, ""},
+		{"max below min", Change{MaxWorkers: some(1)}, Limits{1, 1, 1, 1, BusyAuto}, ""},
+		{"min up", Change{MinWorkers: some(5)}, Limits{5, 8, 1, 4, BusyAuto}, ""},
+		{"min above max", Change{MinWorkers: some(12)}, Limits{12, 12, 1, 4, BusyAuto}, ""},
+		{"min to 0", Change{MinWorkers: some(0)}, Limits{0, 8, 1, 4, BusyAuto}, ""},
+		{"min idle above max idle", Change{MinIdle: some(6)}, Limits{2, 8, 6, 6, BusyAuto}, ""},
+		{"max idle below min idle", Change{MaxIdle: some(0)}, Limits{2, 8, 0, 0, BusyAuto}, ""},
+		{"min and max", Change{MinWorkers: some(3), MaxWorkers: some(3)}, Limits{3, 3, 1, 3, BusyAuto}, ""},
+		{"all", Change{some(1), some(2), some(1), some(2), nil, false}, Limits{1, 2, 1, 2, BusyAuto}, ""},
+		{"max busy", Change{MaxBusy: some(BusyOff)}, Limits{2, 8, 1, 4, BusyOff}, ""},
+		{"max busy out of range", Change{MaxBusy: some(BusyLimit(-2))}, Limits{2, 8, 1, 4, -2}, "MaxBusy (-2) is not in the range 1 to 4096"},
+		{"contradiction", Change{MinWorkers: some(9), MaxWorkers: some(8)}, Limits{9, 8, 1, 4, BusyAuto}, "MinWorkers (9) is greater than MaxWorkers (8)"},
+		{"max idle above max", Change{MaxIdle: some(9)}, Limits{2, 8, 1, 9, BusyAuto}, "MaxIdle (9) is greater than MaxWorkers (8)"},
+		{"min idle above max", Change{MinIdle: some(9)}, Limits{2, 8, 9, 8, BusyAuto}, "MinIdle (9) is greater than MaxIdle (8)"},
+		{"no workers at all", Change{MaxWorkers: some(0)}, Limits{0, 0, 0, 0, BusyAuto}, "MaxWorkers (0) is not in the range 1 to 4096"},
 	} {
 		got := tt.change.Apply(was)
 		if got != tt.want {
@@ -47,7 +49,7 @@ func FuzzApply(f *testing.F) {
 	f.Add(0, 1, 0, 0, -1, 4096, 7, -1)
 	f.Add(8, 8, 8, 8, -1, 0, -1, -1)
 	f.Fuzz(func(t *testing.T, a, b, c, d, minW, maxW, minI, maxI int) {
-		was := Limits{a, b, c, d}
+		was := Limits{a, b, c, d, BusyAuto}
 		if was.Validate() != nil {
 			return
 		}

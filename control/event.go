@@ -18,6 +18,7 @@ const (
 	EventPaused         = "paused"          // the intake
 	EventResumed        = "resumed"         // the intake
 	EventLimits         = "limits"          // the limits were changed at run time
+	EventBusyLimit      = "busy-limit"      // with MaxBusy=auto as many requests as Count may be at workers now; 0 is no limit
 	EventOperation      = "operation"       // a reload, rollback or upgrade began, took a step or ended
 	EventMissed         = "missed"          // the reader was too slow: Count events were dropped
 )

@@ -18,6 +18,8 @@ type Limits struct {
 	MaxWorkers int `json:"max_workers"` // never exceeded, but for a reload's surge; 1 to WorkersMax
 	MinIdle    int `json:"min_idle"`    // kept ready beyond the busy ones
 	MaxIdle    int `json:"max_idle"`    // more idle ones than this are retired in time
+
+	MaxBusy BusyLimit `json:"max_busy"` // requests at workers at the same time
 }
 
 // LimitError says which limit is wrong and why. Other is empty when the value
@@ -52,6 +54,9 @@ func (l Limits) Validate() error {
 		if r.value < r.min || r.value > WorkersMax {
 			return &LimitError{Key: r.key, Value: r.value, Min: r.min, Max: WorkersMax}
 		}
+	}
+	if !l.MaxBusy.Valid() {
+		return &LimitError{Key: "MaxBusy", Value: int(l.MaxBusy), Min: 1, Max: WorkersMax}
 	}
 	for _, r := range []struct {
 		key   string

@@ -12,19 +12,19 @@ func TestValidateNamesTheLimitThatIsWrong(t *testing.T) {
 		key  string
 		want string
 	}{
-		{Limits{1, 8, 1, 4}, "", ""},
-		{Limits{0, 1, 0, 0}, "", ""},
-		{Limits{4096, 4096, 4096, 4096}, "", ""},
-		{Limits{8, 8, 1, 1}, "", ""},
-		{Limits{9, 8, 1, 4}, "MinWorkers", "MinWorkers (9) is greater than MaxWorkers (8)"},
-		{Limits{1, 8, 5, 4}, "MinIdle", "MinIdle (5) is greater than MaxIdle (4)"},
-		{Limits{1, 8, 1, 9}, "MaxIdle", "MaxIdle (9) is greater than MaxWorkers (8)"},
-		{Limits{1, 8, 9, 9}, "MinIdle", "MinIdle (9) is greater than MaxWorkers (8)"},
-		{Limits{-1, 8, 1, 4}, "MinWorkers", "MinWorkers (-1) is not in the range 0 to 4096"},
-		{Limits{0, 0, 0, 0}, "MaxWorkers", "MaxWorkers (0) is not in the range 1 to 4096"},
-		{Limits{0, 4097, 0, 0}, "MaxWorkers", "MaxWorkers (4097) is not in the range 1 to 4096"},
-		{Limits{0, 1, -2, 0}, "MinIdle", "MinIdle (-2) is not in the range 0 to 4096"},
-		{Limits{0, 1, 0, -1}, "MaxIdle", "MaxIdle (-1) is not in the range 0 to 4096"},
+		{Limits{1, 8, 1, 4, BusyAuto}, "", ""},
+		{Limits{0, 1, 0, 0, BusyAuto}, "", ""},
+		{Limits{4096, 4096, 4096, 4096, BusyAuto}, "", ""},
+		{Limits{8, 8, 1, 1, BusyAuto}, "", ""},
+		{Limits{9, 8, 1, 4, BusyAuto}, "MinWorkers", "MinWorkers (9) is greater than MaxWorkers (8)"},
+		{Limits{1, 8, 5, 4, BusyAuto}, "MinIdle", "MinIdle (5) is greater than MaxIdle (4)"},
+		{Limits{1, 8, 1, 9, BusyAuto}, "MaxIdle", "MaxIdle (9) is greater than MaxWorkers (8)"},
+		{Limits{1, 8, 9, 9, BusyAuto}, "MinIdle", "MinIdle (9) is greater than MaxWorkers (8)"},
+		{Limits{-1, 8, 1, 4, BusyAuto}, "MinWorkers", "MinWorkers (-1) is not in the range 0 to 4096"},
+		{Limits{0, 0, 0, 0, BusyAuto}, "MaxWorkers", "MaxWorkers (0) is not in the range 1 to 4096"},
+		{Limits{0, 4097, 0, 0, BusyAuto}, "MaxWorkers", "MaxWorkers (4097) is not in the range 1 to 4096"},
+		{Limits{0, 1, -2, 0, BusyAuto}, "MinIdle", "MinIdle (-2) is not in the range 0 to 4096"},
+		{Limits{0, 1, 0, -1, BusyAuto}, "MaxIdle", "MaxIdle (-1) is not in the range 0 to 4096"},
 	} {
 		err := tt.l.Validate()
 		if tt.want == "" {
@@ -41,11 +41,11 @@ func TestValidateNamesTheLimitThatIsWrong(t *testing.T) {
 }
 
 func TestLimitsAreNamedInJSON(t *testing.T) {
-	b, err := json.Marshal(Limits{1, 8, 2, 4})
+	b, err := json.Marshal(Limits{1, 8, 2, 4, BusyAuto})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := `{"min_workers":1,"max_workers":8,"min_idle":2,"max_idle":4}`; string(b) != want {
+	if want := `{"min_workers":1,"max_workers":8,"min_idle":2,"max_idle":4,"max_busy":"auto"}`; string(b) != want {
 		t.Errorf("got %s, want %s", b, want)
 	}
 }

@@ -57,11 +57,12 @@ type Pool interface {
 // A Change of limits, the arguments of scale: nil keeps a value. Reset gives all
 // back to the configuration first.
 type Change struct {
-	MinWorkers *int `json:"min_workers,omitempty" help:"keep at least so many workers"`
-	MaxWorkers *int `json:"max_workers,omitempty" help:"have at most so many workers"`
-	MinIdle    *int `json:"min_idle,omitempty" help:"keep so many idle workers ready"`
-	MaxIdle    *int `json:"max_idle,omitempty" help:"retire idle workers above this number in time"`
-	Reset      bool `json:"reset,omitempty" help:"go back to the configuration first"`
+	MinWorkers *int       `json:"min_workers,omitempty" help:"keep at least so many workers"`
+	MaxWorkers *int       `json:"max_workers,omitempty" help:"have at most so many workers"`
+	MinIdle    *int       `json:"min_idle,omitempty" help:"keep so many idle workers ready"`
+	MaxIdle    *int       `json:"max_idle,omitempty" help:"retire idle workers above this number in time"`
+	MaxBusy    *BusyLimit `json:"max_busy,omitempty" help:"requests at workers at the same time: auto, off or a number"`
+	Reset      bool       `json:"reset,omitempty" help:"go back to the configuration first"`
 }
 
 // Apply returns l with the change made. What follows from a changed limit
@@ -77,6 +78,9 @@ func (c Change) Apply(l Limits) Limits {
 	set(&l.MaxWorkers, c.MaxWorkers)
 	set(&l.MinIdle, c.MinIdle)
 	set(&l.MaxIdle, c.MaxIdle)
+	if c.MaxBusy != nil {
+		l.MaxBusy = *c.MaxBusy
+	}
 	if c.MaxWorkers == nil && c.MinWorkers != nil {
 		l.MaxWorkers = max(l.MaxWorkers, l.MinWorkers)
 	}
@@ -104,6 +108,9 @@ func (c Change) Over(later Change) Change {
 		if *x.from != nil {
 			*x.to = *x.from
 		}
+	}
+	if later.MaxBusy != nil {
+		c.MaxBusy = later.MaxBusy
 	}
 	c.Reset = false
 	return c

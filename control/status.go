@@ -24,6 +24,7 @@ type Status struct {
 	Scaled     bool              `json:"scaled"`                       // Limits were set at run time
 	ResumesIn  float64           `json:"resumes_in_seconds,omitempty"` // of a pause with a limit
 	Saturated  float64           `json:"saturated_seconds,omitempty"`  // how long all workers have been busy with requests waiting
+	Busy       BusyCounts        `json:"busy"`
 	Workers    WorkerCounts      `json:"workers"`
 	Queue      Queue             `json:"queue"`
 	Requests   RequestCounts     `json:"requests"`
@@ -39,6 +40,15 @@ type WorkerCounts struct {
 	Idle     int `json:"idle"`
 	Busy     int `json:"busy"`
 	Retiring int `json:"retiring"` // on their way out
+}
+
+// BusyCounts says how many requests may be at workers at the same time; see
+// Limits.MaxBusy.
+type BusyCounts struct {
+	Limit int     `json:"limit"` // now; 0 is as many as there are workers
+	Held  int     `json:"held"`  // requests that wait for it though a worker is free
+	CPUs  int     `json:"cpus"`  // that the pool may use
+	Share float64 `json:"share"` // with auto: the part of the requests at workers that wants a CPU, 0 to 1
 }
 
 // Queue says what waits where.

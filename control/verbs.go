@@ -20,7 +20,7 @@ var verbs = []*Verb{
 		func(ctx context.Context, p Pool, c Change) (any, error) {
 			if c == (Change{}) {
 				return nil, Errorf(CodeInvalid, "cannot change the limits: none is given").
-					WithHint("give one of min_workers, max_workers, min_idle, max_idle, or reset")
+					WithHint("give one of min_workers, max_workers, min_idle, max_idle, max_busy, or reset")
 			}
 			return p.Scale(ctx, c)
 		}),

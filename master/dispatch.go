@@ -101,10 +101,11 @@ func (l *loop) pass(c *conn) bool {
 
 // choose returns the worker for the next connection: the most recently used of
 // the idle ones, so that few stay hot and the rest can go; then the least busy
-// of those with several slots. nil means that none has a place.
+// of those with several slots. nil means that none has a place, or that enough
+// have work.
 func (l *loop) choose() *worker {
-	if l.workers.idle.first != nil {
-		return l.workers.idle.first.of
+	if n := l.workers.idle.first; n != nil && !l.holds(n.of) {
+		return n.of
 	}
 	var best *worker
 	for n := l.workers.partial.first; n != nil; n = n.next {
@@ -124,6 +125,7 @@ func (l *loop) passed(c *conn, w *worker) {
 	w.conns = append(w.conns, c)
 	l.conns.unconfirmed.append(&c.check, l.now+receiveWithin)
 	l.relist(w)
+	l.tookRoom()
 }
 
 // finish ends a connection of which its worker said DONE, and what it replied

@@ -54,6 +54,7 @@ type host struct {
 	since time.Time // when the pool began, by the wall clock of then
 
 	stdout, stderr int // of workers that have no others
+	cpus           int // that the pool may use
 }
 
 func newHost(h Host) *host {
@@ -61,7 +62,7 @@ func newHost(h Host) *host {
 		h.Groups = new(process.Groups)
 	}
 	now := time.Now()
-	return &host{Host: h, began: now, since: now, stdout: int(os.Stdout.Fd()), stderr: int(os.Stderr.Fd())}
+	return &host{Host: h, began: now, since: now, stdout: int(os.Stdout.Fd()), stderr: int(os.Stderr.Fd()), cpus: process.CPUs()}
 }
 
 // clock is the loop's time now.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/scgid/scgid/control"
+	"github.com/scgid/scgid/master/pool"
 )
 
 // A limits drawer has the sizes of the pool.
@@ -11,6 +12,15 @@ type limits struct {
 	Now        control.Limits // in effect
 	Configured control.Limits // without what was set at run time
 	Scaled     control.Change // what was set at run time
+
+	Concurrency pool.Concurrency // for MaxBusy=auto
+	Told        int              // the limit that an event told of last; 0 is none
+	ToldAt      Time
+
+	// Of the last look at the busy workers, until the next.
+	old  int // had been at the same request for long, and do not count
+	room int // requests that may be passed on beyond the limit
+	next int // where the next look begins, in workers.all
 }
 
 // configure takes the limits of a configuration; what was set at run time stays
@@ -62,5 +72,8 @@ func (s *limits) show(setting *control.Setting) {
 		if limit.key == setting.Key && (limit.by != nil || limit.now != limit.configured) {
 			setting.Value, setting.Origin = fmt.Sprint(limit.now), "set at run time"
 		}
+	}
+	if setting.Key == "MaxBusy" && s.Scaled.MaxBusy != nil {
+		setting.Value, setting.Origin = s.Now.MaxBusy.String(), "set at run time"
 	}
 }

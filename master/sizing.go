@@ -92,6 +92,9 @@ func (l *loop) view() pool.View {
 		RetryAt:  l.backoff.RetryAt,
 		Ramp:     l.backoff.Ramp,
 	}
+	if l.held() > 0 {
+		v.Waiting = 0 // for a worker that is hot: more of them are not wanted
+	}
 	if l.backoff.Wanted && l.stage == serving {
 		v.Waiting++ // somebody would, were there a worker
 	}

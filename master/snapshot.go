@@ -13,6 +13,7 @@ func (l *loop) status() control.Status {
 	s := control.Status{
 		Name: l.host.Name, State: l.state(), PID: l.host.PID, Version: l.host.Version, Build: l.host.Build, Since: l.host.since, Generation: l.gens.current.Number,
 		Limits: l.limits.Now, Scaled: l.limits.isScaled(),
+		Busy: control.BusyCounts{Limit: l.busyLimit(), Held: l.held(), CPUs: l.host.cpus, Share: l.limits.Concurrency.Share},
 		Workers: control.WorkerCounts{
 			Total: l.workers.alive(), Starting: l.workers.in[starting], Idle: l.workers.idle.len, Busy: l.busy(),
 			Retiring: l.workers.in[leaving] + l.workers.in[retiring] + l.workers.in[killed] + l.workers.in[gone],

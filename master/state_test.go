@@ -178,6 +178,9 @@ func fill(v reflect.Value, next *int) {
 				fill(v.Field(i), next)
 			}
 		}
+	case reflect.Float64:
+		v.SetFloat(float64(*next) / 1e6)
+		*next++
 	default:
 		panic("cannot fill a " + v.Type().String())
 	}
@@ -187,6 +190,9 @@ func fill(v reflect.Value, next *int) {
 // makes them of. Whoever adds a field to a drawer decides: saved, by a capital
 // letter, or made again, by a line here.
 var remade = map[string]string{
+	"limits.old":                 "the next look",
+	"limits.room":                "the next look",
+	"limits.next":                "the next look",
 	"intake.listeners":           "Host.Listeners",
 	"intake.lastTried":           "any listener may be the next",
 	"intake.turn":                "of this loop",

@@ -25,6 +25,7 @@ const (
 	releaseDue               // another look where the working directory leads
 	readyDue                 // READY=1 is sent at the latest
 	watchdogDue              // the watchdog is fed
+	lookDue                  // another look at what the busy workers do
 	alarms
 )
 
@@ -47,6 +48,7 @@ var onAlarm = [alarms]struct {
 	releaseDue:  {"release", (*loop).lookAtRelease},
 	readyDue:    {"ready", (*loop).sayReady},
 	watchdogDue: {"watchdog", (*loop).feedWatchdog},
+	lookDue:     {"look", (*loop).look},
 }
 
 // heads are the moments that follow from what there is: mostly the first of a

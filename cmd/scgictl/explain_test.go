@@ -56,6 +56,12 @@ var whyTests = []struct {
 	}), nil, 0, []string{"warn|retiring|3 workers on the way out|"}},
 	{"a moment", pool8(func(s *control.Status) { s.Queue.Waiting = 1 }), nil, 0,
 		[]string{"ok|nothing-waits||", "ok|moment|only for this moment|"}},
+	{"held for a hot worker", pool8(func(s *control.Status) {
+		s.Queue.Waiting, s.Busy = 6, control.BusyCounts{Limit: 3, Held: 6, CPUs: 2, Share: 0.9}
+	}), nil, 0, []string{"ok|nothing-waits||", "ok|held|6 requests waiting for a hot worker: 3 busy at the same time are enough for 2 CPUs|--max-busy off"}},
+	{"held by an operator's limit", pool8(func(s *control.Status) {
+		s.Limits.MaxBusy, s.Queue.Waiting, s.Busy = 2, 6, control.BusyCounts{Limit: 2, Held: 6, CPUs: 2}
+	}), nil, 0, []string{"warn|held|6 requests waiting for a place: MaxBusy=2|--max-busy auto"}},
 	{"paused", pool8(func(s *control.Status) { s.State, s.ResumesIn = control.Paused, 90 }), nil, 0,
 		[]string{"warn|paused|resumes by itself in 1m30s|scgictl resume wiki"}},
 	{"paused for good", pool8(func(s *control.Status) { s.State = control.Paused }), nil, 0,

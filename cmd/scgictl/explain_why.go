@@ -169,6 +169,8 @@ func (r snapshot) cause(head string) reason {
 	case s.Workers.Busy >= s.Limits.MaxWorkers:
 		return reason{bad, "saturated", fmt.Sprintf("%s: %s (MaxWorkers=%d)%s%s", head,
 			allBusy(s.Workers.Busy), s.Limits.MaxWorkers, r.saturatedFor(), r.oldest()), r.moreWorkers()}
+	case s.Busy.Held > 0:
+		return r.held(head)
 	case s.Workers.Starting > 0:
 		return reason{notable, "growing", fmt.Sprintf("%s: %d busy, %s on the way%s", head, s.Workers.Busy,
 			plural(s.Workers.Starting, "worker"), r.oldest()),
@@ -181,6 +183,18 @@ func (r snapshot) cause(head string) reason {
 	}
 	return reason{notable, "no-worker", fmt.Sprintf("%s: %d of %s busy, and none is being started at this moment", head, taken,
 		plural(s.Limits.MaxWorkers, "worker")), "scgictl events " + r.as}
+}
+
+// held explains requests that wait though a worker is idle.
+func (r snapshot) held(head string) reason {
+	s := r.status
+	text := fmt.Sprintf("%s for a hot worker: %d busy at the same time are enough for %s",
+		head, s.Busy.Limit, plural(s.Busy.CPUs, "CPU"))
+	if s.Limits.MaxBusy != control.BusyAuto {
+		return reason{notable, "held", fmt.Sprintf("%s for a place: MaxBusy=%s", head, s.Limits.MaxBusy),
+			"scgictl scale " + r.as + " --max-busy auto"}
+	}
+	return reason{good, "held", text, "MaxBusy= in scgid.conf(5) says why that is quicker; off: scgictl scale " + r.as + " --max-busy off"}
 }
 
 func allBusy(n int) string {

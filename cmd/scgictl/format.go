@@ -107,6 +107,9 @@ func limits(l control.Limits, scaled bool) string {
 	if l.MinWorkers == l.MaxWorkers {
 		s = fmt.Sprintf("%s, %s to %s idle", plural(l.MaxWorkers, "worker"), count(l.MinIdle), count(l.MaxIdle))
 	}
+	if l.MaxBusy != control.BusyAuto {
+		s += ", busy at the same time: " + l.MaxBusy.String()
+	}
 	if scaled {
 		s += " (set at run time)"
 	}

@@ -17,10 +17,10 @@ func scaleCommand(c *ctl) *cobra.Command {
 		changes: true,
 		short:   "Change the limits of a pool",
 		long:    "scale changes limits of a pool. They hold until the master ends: reloads keep\nthem, and so does a crash of the master under systemd. Limits that would be out of\nrange are adjusted: a lower --max lowers the others. --reset goes back to the\nconfiguration first.",
-		example: "  scgictl scale wiki --max 32\n  scgictl scale wiki --min 4 --min-idle 2\n  scgictl scale wiki --reset",
+		example: "  scgictl scale wiki --max 32\n  scgictl scale wiki --min 4 --min-idle 2\n  scgictl scale wiki --max-busy off\n  scgictl scale wiki --reset",
 		check: func([]string) error {
 			if change == (control.Change{}) {
-				return usage("no limit is given", "scgictl scale NAME --max N; others are --min, --min-idle, --max-idle, --reset")
+				return usage("no limit is given", "scgictl scale NAME --max N; others are --min, --min-idle, --max-idle, --max-busy, --reset")
 			}
 			return nil
 		},
@@ -31,6 +31,7 @@ func scaleCommand(c *ctl) *cobra.Command {
 	flags.Var(countFlag{&change.MaxWorkers}, "max", "have at most `N` workers")
 	flags.Var(countFlag{&change.MinIdle}, "min-idle", "keep `N` idle workers ready")
 	flags.Var(countFlag{&change.MaxIdle}, "max-idle", "retire idle workers above `N` in time")
+	flags.Var(busyFlag{&change.MaxBusy}, "max-busy", "at most `N` requests at workers at the same time, or auto or off")
 	flags.BoolVar(&change.Reset, "reset", false, "go back to the configuration first")
 	return cmd
 }
@@ -69,3 +70,18 @@ func (f countFlag) Set(text string) error {
 
 func (countFlag) String() string { return "" }
 func (countFlag) Type() string   { return "N" }
+
+// A busyFlag is --max-busy; where it is not given, *to stays nil.
+type busyFlag struct{ to **control.BusyLimit }
+
+func (f busyFlag) Set(text string) error {
+	limit, err := control.ParseBusyLimit(text)
+	if err != nil {
+		return fmt.Errorf("it %w", err)
+	}
+	*f.to = &limit
+	return nil
+}
+
+func (busyFlag) String() string { return "" }
+func (busyFlag) Type() string   { return "N" }

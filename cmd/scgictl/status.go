@@ -78,7 +78,7 @@ func (s *screen) status(st *control.Status) {
 	t := &table{indent: 2, columns: []column{{}, {wide: true}}}
 	t.row("", workerCounts(st.Workers, st.Limits))
 	t.row("limits", limits(st.Limits, st.Scaled))
-	t.row("queue", queueText(st.Queue))
+	t.row("queue", queueText(st.Queue, st.Busy.Held))
 	t.row("requests", requestCounts(st.Requests))
 	t.row("starts", startText(st.Starts))
 	t.row("exits", exitText(st.Exits))
@@ -151,10 +151,13 @@ func workerCounts(w control.WorkerCounts, l control.Limits) string {
 	return fmt.Sprintf("%s of %s: %s", count(w.Total), count(l.MaxWorkers), strings.Join(parts, ", "))
 }
 
-func queueText(q control.Queue) string {
+func queueText(q control.Queue, held int) string {
 	text := fmt.Sprintf("%s of %s waiting", count(q.Waiting), count(q.Limit))
 	if q.Waiting > 0 {
 		text += ", the oldest for " + seconds(q.OldestAge)
+	}
+	if held > 0 {
+		text += "; " + count(held) + " for a hot worker"
 	}
 	if q.Parked > 0 {
 		text += "; " + count(q.Parked) + " with half a header"

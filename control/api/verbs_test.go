@@ -70,7 +70,7 @@ func TestErrorsReachTheClientWhole(t *testing.T) {
 		{"resume", nil, control.Error{Code: control.CodeState, Text: "the pool is running"}},
 		{"scale", map[string]any{"max_workers": 0}, control.Error{Code: control.CodeInvalid, Text: "cannot change the limits: MaxWorkers (0) is not in the range 1 to 4096"}},
 		{"scale", nil, control.Error{Code: control.CodeInvalid, Text: "cannot change the limits: none is given",
-			Hint: "give one of min_workers, max_workers, min_idle, max_idle, or reset"}},
+			Hint: "give one of min_workers, max_workers, min_idle, max_idle, max_busy, or reset"}},
 		{"fly", nil, control.Error{Code: control.CodeNoVerb, Text: `there is nothing at "/v1/fly"`, Hint: "GET /v1/verbs lists what there is"}},
 		{"a/b", nil, control.Error{Code: control.CodeNoVerb, Text: `there is no verb "a/b"`}},
 	} {
@@ -193,7 +193,7 @@ func TestCurlIsEnough(t *testing.T) {
 	if err := json.Unmarshal([]byte(run("http://localhost/v1/status")), &status); err != nil || status.Name != "wiki" {
 		t.Errorf("%v: %+v", err, status)
 	}
-	if out := run("-d", `{"max_workers": 3}`, "http://localhost/v1/scale"); out != `{"min_workers":2,"max_workers":3,"min_idle":1,"max_idle":3}`+"\n" {
+	if out := run("-d", `{"max_workers": 3}`, "http://localhost/v1/scale"); out != `{"min_workers":2,"max_workers":3,"min_idle":1,"max_idle":3,"max_busy":"auto"}`+"\n" {
 		t.Errorf("scale: %s", out)
 	}
 	if out := run("-X", "POST", "http://localhost/v1/pause"); out != "{}\n" {

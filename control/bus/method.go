@@ -10,11 +10,12 @@ import (
 )
 
 // poolInterface has as methods every verb that has a name on the bus, and
-// ResetLimits for a flag of scale.
+// ResetLimits and SetMaxBusy for flags of scale.
 var poolInterface = iface{name: poolIface,
 	methods: []method{
 		{name: "Scale", in: limitArgs(""), out: limitArgs("_now"), do: verb("scale", change, limits)},
 		{name: "ResetLimits", out: limitArgs("_now"), do: verb("scale", func([]any) any { return control.Change{Reset: true} }, limits)},
+		{name: "SetMaxBusy", in: args{"s limit"}, do: verb("scale", maxBusy, nil)},
 		{name: "Pause", in: args{"t limit_usec"}, do: verb("pause", func(b []any) any { return control.PauseArgs{Limit: span(b[0])} }, nil)},
 		{name: "Resume", do: verb("resume", nil, nil)},
 		{name: "Reload", out: operationArgs, do: verb(control.OpReload, nil, operation)},
@@ -99,6 +100,16 @@ func change(b []any) any {
 		return &n
 	}
 	return control.Change{MinWorkers: given(b[0]), MaxWorkers: given(b[1]), MinIdle: given(b[2]), MaxIdle: given(b[3])}
+}
+
+// maxBusy reads the argument of SetMaxBusy. What is no limit continues as one that
+// is out of range, to be refused.
+func maxBusy(b []any) any {
+	limit, err := control.ParseBusyLimit(b[0].(string))
+	if err != nil {
+		limit = control.BusyOff - 1
+	}
+	return control.Change{MaxBusy: &limit}
 }
 
 // span is a time that the bus has in microseconds. One that is too long stays

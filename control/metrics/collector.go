@@ -22,6 +22,8 @@ var (
 	descStart     = desc("start_time_seconds", "When the master started, since the epoch.")
 	descGen       = desc("generation", "Generation of the workers.")
 	descWorkers   = desc("workers", "Worker processes by state.", "state")
+	descBusyLimit = desc("busy_limit", "Requests that may be at workers at the same time now; 0 is as many as there are workers.")
+	descHeld      = desc("held", "Requests that wait for MaxBusy= though a worker is idle.")
 	descLimit     = desc("worker_limit", "Limits of the number of workers in effect.", "limit")
 	descSaturated = desc("saturated_seconds", "How long all workers have been busy with requests waiting.")
 	descBusy      = desc("busy_seconds_total", "Time that requests spent at workers.")
@@ -60,7 +62,7 @@ type collector struct {
 // Describe sends all families that Collect may send samples of.
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descUp, descInfo, descState, descStart, descGen, descWorkers, descLimit, descSaturated, descBusy, descAccepted,
+		descUp, descInfo, descState, descStart, descGen, descWorkers, descLimit, descBusyLimit, descHeld, descSaturated, descBusy, descAccepted,
 		descConns, descRefusals, descActive, descReplies, descCut, descRetried, descQueueTime, descService, descWaiting, descOldest, descQueueMax,
 		descParked, descBacklog, descBackMax, descStarts, descFailures, descExits, descOrphans, descViolate, descDropped, descMemory, descCPU,
 	} {
@@ -121,6 +123,9 @@ func (to samples) status(s control.Status) {
 	to.gauges(descWorkers, []string{"starting", "idle", "busy", "retiring"}, w.Starting, w.Idle, w.Busy, w.Retiring)
 	l := s.Limits
 	to.gauges(descLimit, []string{"min", "max", "min_idle", "max_idle"}, l.MinWorkers, l.MaxWorkers, l.MinIdle, l.MaxIdle)
+
+	to.gauge(descBusyLimit, float64(s.Busy.Limit))
+	to.gauge(descHeld, float64(s.Busy.Held))
 
 	to.count(descStarts, float64(s.Starts.Total))
 	to.count(descFailures, float64(s.Starts.Failed))

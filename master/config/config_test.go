@@ -38,6 +38,7 @@ MinWorkers=2
 MaxWorkers=16
 MinIdle=3
 MaxIdle=5
+MaxBusy=6
 IdleTimeoutSec=2min
 IdleExitSec=1h
 ReloadSurge=3
@@ -76,7 +77,7 @@ func TestEveryKeyIsStored(t *testing.T) {
 	got := mustParse(t, everyKey)
 	want := &Config{Name: "app", Files: []string{"app.conf"},
 		Pool: Pool{Listen: []string{"/run/app.sock", "127.0.0.1:4000"}, ListenMode: 0o600,
-			Limits:      control.Limits{MinWorkers: 2, MaxWorkers: 16, MinIdle: 3, MaxIdle: 5},
+			Limits:      control.Limits{MinWorkers: 2, MaxWorkers: 16, MinIdle: 3, MaxIdle: 5, MaxBusy: 6},
 			IdleTimeout: 2 * time.Minute, IdleExit: time.Hour, ReloadSurge: 3, ReloadUnavailable: 2},
 		Worker: Worker{ExecStart: []string{"scgi-wsgi", "--name=app", "a b", "app:application"},
 			WorkingDirectory: "/srv/app/current", Environment: []string{"A=2", "B=two words", "POOL=app"},

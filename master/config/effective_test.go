@@ -129,6 +129,7 @@ Pool.MinWorkers=1 < default
 Pool.MaxWorkers=2 < MAIN:5
 Pool.MinIdle=1 < default
 Pool.MaxIdle=2 < default
+Pool.MaxBusy=auto < default
 Pool.IdleTimeoutSec=1min < default
 Pool.IdleExitSec=1min 30s < MAIN:7
 Pool.ReloadSurge=1 < default

@@ -69,6 +69,13 @@ var keys = []Key{
 		"Idle workers above this number are retired after IdleTimeoutSec=, but never below MinWorkers=. " +
 			"When not set it gives way to a greater MinIdle= and to a smaller MaxWorkers=.",
 		number(func(c *Config) *int { return &c.Pool.MaxIdle }, 0, control.WorkersMax)},
+	{"Pool", "MaxBusy", "auto",
+		"How many requests may be at workers at the same time, of workers that take one at a time. " +
+			"With auto as many as keep the CPUs busy: those that wait for a database, a disk or another service do not count, and " +
+			"those that have taken more than 100 ms neither. The others wait in the queue for a worker that " +
+			"has just served a request and has its code and data in the CPU's caches, which makes all of them quicker. " +
+			"off: as many as there are workers.",
+		busyLimit(func(c *Config) *control.BusyLimit { return &c.Pool.MaxBusy })},
 	{"Pool", "IdleTimeoutSec", "60s",
 		"How long a worker above MaxIdle= is idle before it is retired.",
 		timeout(func(c *Config) *time.Duration { return &c.Pool.IdleTimeout }, millisecond, 30*day)},

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/scgid/scgid/control"
 )
 
 // listMax bounds the entries of one list key.
@@ -31,6 +33,21 @@ func number(p func(*Config) *int, lo, hi int) kind {
 		return nil
 	}
 	k.text = func(c *Config) []string { return []string{strconv.Itoa(*p(c))} }
+	return k
+}
+
+// busyLimit is auto, off or a number.
+func busyLimit(p func(*Config) *control.BusyLimit) kind {
+	k := kind{Type: "limit", Allowed: fmt.Sprintf("auto, off or a number from 1 to %d", control.WorkersMax)}
+	k.set = func(c *Config, v string) error {
+		n, err := control.ParseBusyLimit(v)
+		if v != "" && err != nil {
+			return k.notAllowed()
+		}
+		*p(c) = n
+		return nil
+	}
+	k.text = func(c *Config) []string { return []string{p(c).String()} }
 	return k
 }
 

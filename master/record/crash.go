@@ -55,6 +55,9 @@ func decode(p *page, pool uint64) (c Crash, state uint64, err error) {
 	if c.Limits, ok = unpackLimits(p.get(wordLimits)); !ok {
 		return Crash{}, 0, errors.New("its limits make no sense")
 	}
+	if c.Limits.MaxBusy, ok = unpackBusy(p.get(wordBusy)); !ok {
+		return Crash{}, 0, errors.New("its limit of requests makes no sense")
+	}
 	c.PID = int(pid)
 	c.Paused = pause != unpaused
 	if c.Paused && pause != forever {
@@ -89,6 +92,27 @@ func unpackLimits(word uint64) (c control.Change, ok bool) {
 		word >>= 16
 	}
 	return c, true
+}
+
+// packBusy makes a word of MaxBusy: 0 where it is as configured, else 2 more than
+// it is.
+func packBusy(now, configured control.Limits) uint64 {
+	if now.MaxBusy == configured.MaxBusy {
+		return 0
+	}
+	return uint64(now.MaxBusy + 2)
+}
+
+// unpackBusy makes a change of it, nil for none.
+func unpackBusy(word uint64) (*control.BusyLimit, bool) {
+	if word == 0 {
+		return nil, true
+	}
+	if word > control.WorkersMax+2 {
+		return nil, false
+	}
+	limit := control.BusyLimit(word) - 2
+	return &limit, true
 }
 
 // BootTime is the clock of moments in a record, CLOCK_BOOTTIME: unlike a

@@ -20,7 +20,7 @@ import (
 // size is the size of a record's file, in bytes.
 const size = 4096
 
-// The words of a record, version 1. Each is written in one piece and makes
+// The words of a record, version 2. Each is written in one piece and makes
 // sense beside any value of the others, so that a master can be killed between
 // any two instructions.
 const (
@@ -36,12 +36,13 @@ const (
 	wordAtRisk  // accepted connections that no worker has; one too many while one is on its way
 	wordWorkers // connections at workers, at the end of the last turn of the loop
 	wordServed  // likewise, since the master began
+	wordBusy    // MaxBusy if it differs from the configuration, see packBusy
 	words
 )
 
 const (
 	magic   = 0x6365726469676373 // "scgidrec" as bytes
-	version = 1
+	version = 2
 )
 
 // What the word for the state says.
@@ -170,6 +171,7 @@ func (r *Record) End() { r.set(wordState, stateEnded) }
 // SetLimits notes which limits differ from the configuration.
 func (r *Record) SetLimits(now, configured control.Limits) {
 	r.set(wordLimits, packLimits(now, configured))
+	r.set(wordBusy, packBusy(now, configured))
 }
 
 // SetPause notes a pause until a moment of CLOCK_BOOTTIME; 0 is without end.

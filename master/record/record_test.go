@@ -78,7 +78,7 @@ func TestRecordTellsTheNextMasterWhatWasWritten(t *testing.T) {
 func TestRecordIsTheSameBytesOnEveryMachine(t *testing.T) {
 	r := mustRecord(t)
 	r.Begin(0x010203)
-	if got := string(r.page.bytes()[:16]); got != "scgidrec\x01\x00\x00\x00\x00\x00\x00\x00" {
+	if got := string(r.page.bytes()[:16]); got != "scgidrec\x02\x00\x00\x00\x00\x00\x00\x00" {
 		t.Errorf("it begins with %q", got)
 	}
 	if got := string(r.page.bytes()[8*wordPID:][:8]); got != "\x03\x02\x01\x00\x00\x00\x00\x00" {
@@ -95,6 +95,17 @@ func TestPackedLimitsAreThoseThatDiffer(t *testing.T) {
 		if !ok || (c.MaxWorkers == nil) != (now.MaxWorkers == configured.MaxWorkers) ||
 			c.MinWorkers != nil && *c.MinWorkers != now.MinWorkers || c.MaxIdle != nil && *c.MaxIdle != now.MaxIdle {
 			t.Fatalf("%+v over %+v became %+v", now, configured, c)
+		}
+	}
+}
+
+func TestALimitOfRequestsIsKeptWhereItDiffers(t *testing.T) {
+	for _, now := range []control.BusyLimit{control.BusyAuto, control.BusyOff, 1, control.WorkersMax} {
+		for _, configured := range []control.BusyLimit{control.BusyAuto, control.BusyOff, 1} {
+			got, ok := unpackBusy(packBusy(control.Limits{MaxBusy: now}, control.Limits{MaxBusy: configured}))
+			if !ok || (got == nil) != (now == configured) || got != nil && *got != now {
+				t.Errorf("%v over %v became %v, %v", now, configured, got, ok)
+			}
 		}
 	}
 }
@@ -181,12 +192,13 @@ func TestRecordThatCannotBeTrustedIsRefused(t *testing.T) {
 		{"too long", fileWith(t, int(memfd.Fixed), size+1, nil), "it has 4097 bytes"},
 		{"zeros", fileWith(t, int(memfd.Fixed), size, func(p *page) { *p = page{} }), "it is something else"},
 		{"noise", fileWith(t, int(memfd.Fixed), size, func(p *page) { rand.New(rand.NewSource(1)).Read(p.bytes()) }), "it is something else"},
-		{"of another version", word(wordVersion, 2), "its layout has version 2"},
+		{"of another version", word(wordVersion, 1), "its layout has version 1"},
 		{"of another pool", word(wordPool, 1), "it belongs to another pool"},
 		{"in no state", word(wordState, states), "it makes no sense"},
 		{"of no process", word(wordPID, 1<<32), "it makes no sense"},
 		{"more than there can be", word(wordAtRisk, 1<<63), "it makes no sense"},
 		{"an endless pause", word(wordPause, forever-1), "it makes no sense"},
+		{"no such limit of requests", word(wordBusy, control.WorkersMax+3), "its limit of requests makes no sense"},
 		{"no such limit", word(wordLimits, (control.WorkersMax+2)<<16), "its limits make no sense"},
 	}
 	for _, tt := range tests {
