@@ -30,7 +30,17 @@ type Status struct {
 	Requests   RequestCounts     `json:"requests"`
 	Starts     StartCounts       `json:"starts"`
 	Exits      map[string]uint64 `json:"exits"`               // of workers, by reason
+	Foreign    []Foreign         `json:"foreign,omitempty"`   // what came instead of requests
 	Operation  *Operation        `json:"operation,omitempty"` // in progress, or else the last one
+}
+
+// Foreign is something that came to a listener and is no request: the web server
+// is set up wrongly.
+type Foreign struct {
+	Kind       string  `json:"kind"` // http, tls, fastcgi, uwsgi, proxy or no-request
+	Count      uint64  `json:"count"`
+	AgeSeconds float64 `json:"age_seconds"` // of the last one
+	Text       string  `json:"text"`        // what it is, and what to do
 }
 
 // WorkerCounts says how many worker processes there are.

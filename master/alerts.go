@@ -22,7 +22,9 @@ const (
 	warnSaturated                // all workers are busy
 	warnJournal                  // a worker has no stream of its own
 	warnGroup                    // a worker has no control group
-	warnings
+	warnForeign                  // and what follows, one for each kind: it is no request
+
+	warnings = warnForeign + warning(foreigns)
 )
 
 // An alerts drawer knows what has been told, so that it is not told again too
@@ -32,6 +34,7 @@ type alerts struct {
 	SaturatedSince Time           // 0 is not
 	RefusedTold    uint64         // of the requests that were refused
 	RefusedAt      Time           // the next event about refused requests may be sent
+	Foreign        [foreigns]foreign
 }
 
 // due says whether a warning may be given now, and notes that it is.

@@ -26,6 +26,10 @@ var replies = map[int][]byte{
 		fmt.Sprintf("Retry-After: %d\r\n", retryAfter)),
 }
 
+// httpReply is for those who take us for an HTTP server.
+var httpReply = append([]byte("HTTP/1.0 400 Bad Request\r\n"),
+	reply(400, "Bad Request", "This is an SCGI socket, and an HTTP request came: the web server wants scgi_pass, not proxy_pass.", "")...)
+
 // reply writes a CGI reply (RFC 3875, section 6).
 func reply(status int, reason, body, header string) []byte {
 	return fmt.Appendf(nil, "Status: %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nCache-Control: no-store\r\n%s\r\n%s\n",
@@ -35,9 +39,11 @@ func reply(status int, reason, body, header string) []byte {
 // answer replies to c ourselves and ends it. Closing at once would make the
 // kernel reset the connection if the request was not read, and the client
 // would lose the reply: so end our side, and drain the other within bounds.
-func (l *loop) answer(c *conn, status int) {
+func (l *loop) answer(c *conn, status int) { l.answerWith(c, status, replies[status]) }
+
+func (l *loop) answerWith(c *conn, status int, text []byte) {
 	c.place.leave()
-	_, err := unix.SendmsgN(c.FD, replies[status], nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	_, err := unix.SendmsgN(c.FD, text, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	l.accessOwn(c, status, err == nil)
 	if err != nil || unix.Shutdown(c.FD, unix.SHUT_WR) != nil {
 		l.drop(c)

@@ -16,6 +16,10 @@ const firstPeek = 4 << 10
 func (l *loop) peekAndRoute(c *conn) {
 	head, block, err := l.peek(c)
 	switch {
+	case err == nil && len(head.Method) == 0 && len(head.URI) == 0:
+		l.strange(noRequest)
+		l.count.Malformed++
+		l.answer(c, 400)
 	case err == nil:
 		l.route(c, head, block)
 	case errors.Is(err, scgi.ErrShort) && c.State == 0:
@@ -109,6 +113,12 @@ func (l *loop) refuseHead(c *conn, err error) {
 	case errors.As(err, &syntax):
 		l.count.Malformed++
 		l.log.Debug("refused a request", "err", err)
+		kind := scgi.Foreign(l.conns.buf[:c.Seen]) // what peek has just read
+		l.strange(kind)
+		if kind == scgi.HTTP {
+			l.answerWith(c, syntax.Status, httpReply)
+			return
+		}
 		l.answer(c, syntax.Status)
 	default:
 		l.count.ClientGone++

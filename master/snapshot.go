@@ -28,7 +28,8 @@ func (l *loop) status() control.Status {
 			Total: l.count.Starts, Failed: l.count.StartsFailed,
 			FailuresInRow: l.backoff.Failures, LastFailure: l.backoff.LastFailure,
 		},
-		Exits: maps.Clone(l.count.Exits),
+		Exits:   maps.Clone(l.count.Exits),
+		Foreign: l.foreignCounts(),
 	}
 	if o := l.op.Now; o.ID != 0 {
 		s.Operation = &o
@@ -46,6 +47,17 @@ func (l *loop) status() control.Status {
 		s.Starts.NextTryIn = (l.backoff.RetryAt - l.now).Seconds()
 	}
 	return s
+}
+
+// foreignCounts are what came instead of requests.
+func (l *loop) foreignCounts() (all []control.Foreign) {
+	for kind, f := range l.alerts.Foreign {
+		if f.Count > 0 {
+			words := foreignWords[kind]
+			all = append(all, control.Foreign{Kind: words.name, Count: f.Count, Text: words.text, AgeSeconds: (l.now - f.At).Seconds()})
+		}
+	}
+	return all
 }
 
 // state is the pool's in one word.

@@ -62,6 +62,10 @@ var whyTests = []struct {
 	{"held by an operator's limit", pool8(func(s *control.Status) {
 		s.Limits.MaxBusy, s.Queue.Waiting, s.Busy = 2, 6, control.BusyCounts{Limit: 2, Held: 6, CPUs: 2}
 	}), nil, 0, []string{"warn|held|6 requests waiting for a place: MaxBusy=2|--max-busy auto"}},
+	{"a web server that speaks HTTP", pool8(func(s *control.Status) {
+		s.Foreign = []control.Foreign{{Kind: "http", Count: 12, AgeSeconds: 3, Text: "an HTTP request came: is proxy_pass where scgi_pass is meant?"},
+			{Kind: "tls", Count: 1, AgeSeconds: 3600}}
+	}), nil, 0, []string{"warn|foreign-http|proxy_pass where scgi_pass is meant? (12, the last 3.0s ago)|scgictl request wiki"}},
 	{"paused", pool8(func(s *control.Status) { s.State, s.ResumesIn = control.Paused, 90 }), nil, 0,
 		[]string{"warn|paused|resumes by itself in 1m30s|scgictl resume wiki"}},
 	{"paused for good", pool8(func(s *control.Status) { s.State = control.Paused }), nil, 0,

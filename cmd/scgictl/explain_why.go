@@ -41,7 +41,7 @@ type reason struct {
 func (r snapshot) why() []reason {
 	var all []reason
 	for _, look := range []func() []reason{
-		r.startFails, r.stopping, r.pause, r.refusals, r.waiting, r.backlogs, r.slowClients,
+		r.startFails, r.stopping, r.pause, r.refusals, r.waiting, r.backlogs, r.slowClients, r.foreign,
 	} {
 		all = append(all, look()...)
 	}
@@ -283,6 +283,21 @@ func (r snapshot) slowClients() []reason {
 		x.Hint = "these clients send slowly; they get 408 after [Request] HeaderTimeoutSec="
 	}
 	return []reason{x}
+}
+
+// foreignFor is how long something that is no request is worth a word.
+const foreignFor = 10 * time.Minute
+
+// foreign is a web server that is set up wrongly.
+func (r snapshot) foreign() []reason {
+	var all []reason
+	for _, f := range r.status.Foreign {
+		if age := time.Duration(f.AgeSeconds * float64(time.Second)); age < foreignFor {
+			all = append(all, reason{notable, "foreign-" + bounded(f.Kind, 20), fmt.Sprintf("%s (%s, the last %s ago)",
+				bounded(f.Text, 300), count(f.Count), seconds(f.AgeSeconds)), "scgictl request " + r.as + " shows whether the pool itself answers"})
+		}
+	}
+	return all
 }
 
 // bounded cuts text from outside. What makes it harmless is the screen.

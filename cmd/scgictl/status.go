@@ -73,6 +73,9 @@ func (s *screen) status(st *control.Status) {
 	if st.Saturated > 0 {
 		s.line(span{yellow, fmt.Sprintf("  All workers have been busy for %s while requests wait.", seconds(st.Saturated))})
 	}
+	for _, f := range st.Foreign {
+		s.line(span{yellow, fmt.Sprintf("  refused: %s %s; see scgictl explain", count(f.Count), foreignName(f.Kind))})
+	}
 	s.line()
 	s.WriteString("  workers    " + s.bar(st.Workers, st.Limits.MaxWorkers) + "\n")
 	t := &table{indent: 2, columns: []column{{}, {wide: true}}}
@@ -85,6 +88,17 @@ func (s *screen) status(st *control.Status) {
 	t.columns[0].atLeast = len("listeners") // of the table below
 	s.table(t)
 	s.listeners(st.Queue.Listeners)
+}
+
+// foreignName is a kind of what is no request, in words.
+func foreignName(kind string) string {
+	switch kind {
+	case "no-request":
+		return "requests without method and URI"
+	case "proxy":
+		return "connections with the PROXY protocol"
+	}
+	return "connections that speak " + bounded(kind, 20)
 }
 
 // stateDetail follows a state that has a reason or an end.

@@ -33,6 +33,7 @@ var (
 	descActive    = desc("requests_active", "Requests at workers now.")
 	descReplies   = desc("replies_total", "Replies by status class, as workers told it.", "class")
 	descCut       = desc("replies_cut_total", "Replies that ended early, as workers told it.")
+	descForeign   = desc("foreign_total", "Connections that were refused because they are no SCGI requests, by what they are.", "kind")
 	descRetried   = desc("retried_total", "Requests given to another worker because the first had not read them.")
 	descQueueTime = desc("request_queue_seconds", "Time from accept to a worker.")
 	descService   = desc("request_service_seconds", "Time at a worker.")
@@ -63,7 +64,7 @@ type collector struct {
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descUp, descInfo, descState, descStart, descGen, descWorkers, descLimit, descBusyLimit, descHeld, descSaturated, descBusy, descAccepted,
-		descConns, descRefusals, descActive, descReplies, descCut, descRetried, descQueueTime, descService, descWaiting, descOldest, descQueueMax,
+		descConns, descRefusals, descActive, descReplies, descCut, descForeign, descRetried, descQueueTime, descService, descWaiting, descOldest, descQueueMax,
 		descParked, descBacklog, descBackMax, descStarts, descFailures, descExits, descOrphans, descViolate, descDropped, descMemory, descCPU,
 	} {
 		to <- d
@@ -127,6 +128,9 @@ func (to samples) status(s control.Status) {
 	to.gauge(descBusyLimit, float64(s.Busy.Limit))
 	to.gauge(descHeld, float64(s.Busy.Held))
 
+	for _, f := range s.Foreign {
+		to.count(descForeign, float64(f.Count), f.Kind)
+	}
 	to.count(descStarts, float64(s.Starts.Total))
 	to.count(descFailures, float64(s.Starts.Failed))
 	to.counts(descExits, s.Exits)
