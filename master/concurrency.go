@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// lookMost is at how many workers one look is taken: each is a few system
+	// measureMost is at how many workers one look is taken: each is a few system
 	// calls.
-	lookMost = 16
+	measureMost = 16
 
 	// tellLimitEvery is the least time between two events about the limit.
 	tellLimitEvery = time.Second
@@ -40,7 +40,7 @@ func (l *loop) holds(w *worker) bool {
 	if limit == 0 || w.Slots > 1 || l.limits.room > 0 || l.busy() < limit+l.limits.old {
 		return false
 	}
-	l.lookWithin(pool.LookAgain)
+	l.measureWithin(pool.LookAgain)
 	return true
 }
 
@@ -56,25 +56,25 @@ func (l *loop) held() int {
 func (l *loop) tookRoom() {
 	l.limits.room = max(l.limits.room-1, 0)
 	if l.busy() > l.host.cpus {
-		l.lookWithin(pool.LookLazily)
+		l.measureWithin(pool.LookLazily)
 	}
 }
 
-// lookWithin sees to it that a look is taken in time. It is only for
+// measureWithin sees to it that a look is taken in time. It is only for
 // MaxBusy=auto.
-func (l *loop) lookWithin(pause time.Duration) {
+func (l *loop) measureWithin(pause time.Duration) {
 	if l.limits.Now.MaxBusy != control.BusyAuto {
 		return
 	}
-	if at := &l.alarms[lookDue]; *at == 0 || *at > l.now+pause {
+	if at := &l.alarms[measureDue]; *at == 0 || *at > l.now+pause {
 		*at = l.now + pause
 	}
 }
 
-// look learns what the busy workers do. It reads /proc in the loop, which is
+// measure learns what the busy workers do. It reads /proc in the loop, which is
 // otherwise for helpers to do: this file is made by the kernel at once, from what
 // it has in memory, and the answer of a helper would be too late.
-func (l *loop) look() {
+func (l *loop) measure() {
 	if l.limits.Now.MaxBusy != control.BusyAuto {
 		return
 	}
@@ -91,7 +91,7 @@ func (l *loop) look() {
 			seen.Old++
 			continue
 		}
-		if seen.Looked == lookMost {
+		if seen.Looked == measureMost {
 			continue
 		}
 		seen.Looked++
@@ -103,7 +103,7 @@ func (l *loop) look() {
 	l.limits.Concurrency = l.limits.Concurrency.After(seen, l.now)
 	l.limits.old, l.limits.room = seen.Old, seen.Room()
 	if seen.Busy > l.host.cpus {
-		l.lookWithin(pool.LookLazily)
+		l.measureWithin(pool.LookLazily)
 	}
 	l.tellBusyLimit()
 }

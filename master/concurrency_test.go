@@ -73,7 +73,7 @@ func TestRequestsThatWantACPUAreHeldBack(t *testing.T) {
 		if !l.holds(l.workers.idle.first.of) {
 			t.Errorf("a third is let through: limit %d, %d busy", l.busyLimit(), l.busy())
 		}
-		if l.alarms[lookDue] == 0 {
+		if l.alarms[measureDue] == 0 {
 			t.Error("nobody looks whether they still want a CPU")
 		}
 	})

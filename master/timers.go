@@ -25,7 +25,7 @@ const (
 	releaseDue               // another look where the working directory leads
 	readyDue                 // READY=1 is sent at the latest
 	watchdogDue              // the watchdog is fed
-	lookDue                  // another look at what the busy workers do
+	measureDue                // another look at what the busy workers do
 	alarms
 )
 
@@ -48,7 +48,7 @@ var onAlarm = [alarms]struct {
 	releaseDue:  {"release", (*loop).lookAtRelease},
 	readyDue:    {"ready", (*loop).sayReady},
 	watchdogDue: {"watchdog", (*loop).feedWatchdog},
-	lookDue:     {"look", (*loop).look},
+	measureDue:  {"measure", (*loop).measure},
 }
 
 // heads are the moments that follow from what there is: mostly the first of a
