@@ -25,7 +25,7 @@ const (
 	releaseDue               // another look where the working directory leads
 	readyDue                 // READY=1 is sent at the latest
 	watchdogDue              // the watchdog is fed
-	measureDue                // another look at what the busy workers do
+	measureDue               // another look at what the busy workers do
 	alarms
 )
 
