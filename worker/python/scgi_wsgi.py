@@ -216,28 +216,27 @@ class Input:
     are small. A body that the client closes early raises ShortBody.
     """
 
-    __slots__ = ("conn", "patience", "ahead", "buf", "pos", "left", "body", "ended", "surplus", "spool", "spooled", "lost")
+    buf = b""  # received and not yet read: buf[pos:]
+    pos = 0
+    left = 0  # bytes of the body still to be received
+    body = False  # there is one
+    ended = False  # the client has closed its side
+    surplus = False  # bytes followed the body
+    spool = None  # body received while a reply was being sent
+    spooled = 0  # bytes of the spool not yet read
+    lost = None  # why a part of the body is gone; a later read raises it
+    told = False  # the socket knows the patience
 
-    def __init__(self, conn, patience, ahead):
+    def __init__(self, conn, limits):
         self.conn = conn
-        self.ahead = ahead  # bytes that gather receives at most
-        self.patience = patience  # seconds; None once the socket has been told
-        self.buf = b""  # received and not yet read: buf[pos:]
-        self.pos = 0
-        self.left = 0  # bytes of the body still to be received
-        self.body = False  # there is one
-        self.ended = False  # the client has closed its side
-        self.surplus = False  # bytes followed the body
-        self.spool = None  # body received while a reply was being sent
-        self.spooled = 0  # bytes of the spool not yet read
-        self.lost = None  # why a part of the body is gone; a later read raises it
+        self.limits = limits  # read_timeout: seconds; max_drain: bytes that gather receives at most
 
     def receive(self, size):
-        """Blocks for 1 to size bytes; b"" at the end. SlowBody after patience."""
-        if self.patience is not None:
+        """Blocks for 1 to size bytes; b"" at the end. SlowBody after the read timeout."""
+        if not self.told:
             # A request that came whole never gets here and saves the call.
-            set_read_timeout(self.conn, self.patience)
-            self.patience = None
+            set_read_timeout(self.conn, self.limits.read_timeout)
+            self.told = True
         try:
             data = self.conn.recv(size)
         except BlockingIOError:
@@ -275,8 +274,9 @@ class Input:
             data = self.rest(data, end + 1)
         if data[end] != 44:
             raise BadRequest("400 Bad Request", "no comma after the header block")
-        self.buf = data
-        self.pos = end + 1
+        if len(data) > end + 1:
+            self.buf = data
+            self.pos = end + 1
         return data[begin:end]
 
     def more(self, size):
@@ -380,7 +380,7 @@ class Input:
         poller = poll()
         poller.register(self.conn.fileno(), POLLIN)
         end = monotonic() + DRAIN_SECONDS
-        limit = self.left - self.ahead
+        limit = self.left - self.limits.max_drain
         while self.left > max(limit, 0) and not self.ended:
             wait = min(end - monotonic(), GAP_SECONDS)
             if wait <= 0 or not poller.poll(wait * 1000):
@@ -569,21 +569,20 @@ def parse(block):
     Strict as the specification; lenient where front ends are known to differ:
     SCGI may be absent (nginx without scgi_params) and names may come twice.
     """
-    if not block or block[-1]:
-        raise BadRequest("400 Bad Request", "the header block does not end with NUL")
     parts = block.decode("latin-1").split("\0")
-    parts.pop()
-    if len(parts) & 1:
+    if parts[-1] or not block:
+        raise BadRequest("400 Bad Request", "the header block does not end with NUL")
+    if not len(parts) & 1:
         raise BadRequest("400 Bad Request", "a variable without value")
     if parts[0] != "CONTENT_LENGTH":
         raise BadRequest("400 Bad Request", "CONTENT_LENGTH is not first")
     length = parts[1]
     if not (length.isascii() and length.isdigit()) or len(length) > 19 or int(length) >= 1 << 63:
         raise BadRequest("400 Bad Request", "CONTENT_LENGTH is not a number")
-    names = parts[::2]
-    variables = dict(zip(names, parts[1::2]))
-    if len(variables) != len(names):
-        variables = merge(names, parts[1::2])
+    part = iter(parts)
+    variables = dict(zip(part, part))
+    if len(variables) != len(parts) // 2:
+        variables = merge(parts)
     if "" in variables:
         raise BadRequest("400 Bad Request", "a variable without name")
     if variables.get("SCGI", "1") != "1":
@@ -591,11 +590,11 @@ def parse(block):
     return variables, int(length)
 
 
-def merge(names, values):
+def merge(parts):
     """Joins headers that came twice, as RFC 9110 section 5.3 does; of other
     variables (a parameter set twice in a front end's file) the last counts."""
     variables = {}
-    for name, value in zip(names, values):
+    for name, value in zip(parts[::2], parts[1::2]):
         old = variables.get(name, value)
         if name in ("CONTENT_LENGTH", "SCGI") and old != value:
             raise BadRequest("400 Bad Request", name + " came twice")
@@ -949,24 +948,22 @@ def plain_file(filelike):
 class Reply:
     """What goes back on one connection, by the rules of PEP 3333."""
 
-    __slots__ = ("conn", "input", "request", "code", "length", "head", "begun", "bodiless", "sent", "excess", "gone",
-        "finished", "chunked", "looked")
+    request = None  # method and URI for the log, set when the request was understood
+    code = 0
+    length = None  # of the body, as stated to the client
+    head = None  # header bytes, from start_response on
+    begun = False  # the headers are on their way
+    bodiless = False  # HEAD, 204, 304
+    sent = 0  # bytes of the body
+    excess = False  # the application gave more than it stated
+    gone = False
+    finished = False  # the application has given all of the body
+    chunked = None  # what undoes the application's own framing
+    looked = 0.0  # when the client was last looked for
 
     def __init__(self, conn, input):
         self.conn = conn
         self.input = input
-        self.request = None  # method and URI for the log, set when the request was understood
-        self.code = 0
-        self.length = None  # of the body, as stated to the client
-        self.head = None  # header bytes, from start_response on
-        self.begun = False  # the headers are on their way
-        self.bodiless = False  # HEAD, 204, 304
-        self.sent = 0  # bytes of the body
-        self.excess = False  # the application gave more than it stated
-        self.gone = False
-        self.finished = False  # the application has given all of the body
-        self.chunked = None  # what undoes the application's own framing
-        self.looked = 0.0  # when the client was last looked for
 
     def start_response(self, status, headers, exc_info=None):
         if exc_info:
@@ -1211,7 +1208,8 @@ class Link:
     def __init__(self, sock):
         self.sock = sock
         self.inode = fstat(sock.fileno()).st_ino
-        self.held = {}  # connections that are being served, by id
+        self.conns = {}  # socket objects by descriptor, see connection
+        self.held = set()  # descriptors of connections that are being served
         self.child = False  # true in a process that the application forked
 
     def receive(self):
@@ -1227,7 +1225,7 @@ class Link:
             fds = descriptors(control)
             if text.startswith(b"CONN=") and len(fds) == 1:
                 try:
-                    return parse_conn(text) + (fds[0],)
+                    return *parse_conn(text), fds[0]
                 except ValueError:
                     pass
             for fd in fds:
@@ -1238,6 +1236,25 @@ class Link:
                 # Without a word of DONE: the master gives the connection to another.
                 reason = " (is LimitNOFILE reached?)" if flags & MSG_CTRUNC else ""
                 raise Violation("%r came with %d descriptors%s" % (text, len(fds), reason))
+
+    def connection(self, fd):
+        """Returns the socket object of a descriptor, which it takes. Each number has one,
+        which stays when the descriptor is closed: to make one costs a system call."""
+        if fd < 3:  # the application closed it: prints would go to the client
+            fd = raise_fd(fd, 3)
+            fill_low_fds()
+        conn = self.conns.get(fd)
+        if conn is None:
+            try:
+                # Family and type are named to save the calls that ask for them; any stream does.
+                conn = Socket(AF_UNIX, SOCK_STREAM, 0, fd)
+            except OSError:
+                close_fd(fd)
+                raise
+            if conn.gettimeout() is not None:  # the application's socket.setdefaulttimeout
+                conn.settimeout(None)
+            self.conns[fd] = conn
+        return conn
 
     def send(self, text):
         """Sends a message; a master that is gone does not need it any more."""
@@ -1263,17 +1280,22 @@ class Link:
         """In a child of the application: the link and the connections are its parent's."""
         self.child = True
         self.sock.close()
-        for conn in self.held.values():
-            conn.close()
+        self.forget()
+        for fd in self.held:
+            try:
+                close_fd(fd)
+            except OSError:
+                pass
+
+    def forget(self):
+        """Leaves no socket object that would close what has its number by then."""
+        for conn in self.conns.values():
+            conn.detach()
 
 
 def parse_conn(text):
-    first, _, rest = text.partition(b"\n")
-    waited = 0
-    for line in rest.split(b"\n"):
-        if line.startswith(b"WAITED="):
-            waited = int(line[7:])
-    return int(first[5:]), waited / 1e6
+    first, _, waited = text.partition(b"\nWAITED=")
+    return int(first[5:].partition(b"\n")[0]), int(waited.partition(b"\n")[0] or 0) / 1e6
 
 
 class Late(KeyboardInterrupt):
@@ -1409,8 +1431,7 @@ class Worker:
         self.app = None
         self.mount = options.mount
         self.slots = options.threads
-        self.max_drain = options.max_drain
-        self.patience = options.read_timeout
+        self.options = options
         self.take_at = 0.0  # when the signals' handlers are installed again
         self.base = {
             "wsgi.version": (1, 0),
@@ -1468,46 +1489,40 @@ class Worker:
 
     def handle(self, ident, waited, fd):
         """Serves one connection; it takes fd."""
-        # Family and type are named to save the calls that ask for them; any stream does.
-        done = "DONE=%d" % ident
-        if fd < 3:  # the application closed it: prints would go to the client
-            fd = raise_fd(fd, 3)
-            fill_low_fds()
+        link = self.link
         try:
-            conn = Socket(AF_UNIX, SOCK_STREAM, 0, fd)
-            if conn.gettimeout() is not None:  # the application's socket.setdefaulttimeout
-                conn.settimeout(None)
+            conn = link.conns.get(fd) or link.connection(fd)
         except OSError as error:
-            close_fd(fd)
             note("connection %d: %s" % (ident, error))
-            self.link.send(done.encode())
+            link.send(b"DONE=%d" % ident)
             return
-        input = Input(conn, self.patience, self.max_drain)
+        fd = conn.fileno()
+        link.held.add(fd)
+        input = Input(conn, self.options)
         reply = Reply(conn, input)
-        self.link.held[ident] = conn
         failure = None
         try:
             self.answer(reply, input, waited)
         except BaseException as error:
             failure = error
-        if self.link.child:
+        if link.child:
             end_child(named(reply.request), failure)
         if failure is not None:
             self.guard(ident, self.report, reply, failure)
             self.guard(ident, self.excuse, reply, failure)
             failure = None
-        cut = reply.broken()
+        cut = reply.sent != reply.length and reply.broken()
         self.guard(ident, self.finish, conn, input.unread(), reply.gone, cut)
-        del self.link.held[ident]
         if input.spool is not None:
             input.drop()
+        done = b"DONE=%d" % ident
         if reply.code:
-            done += "\nCODE=%d\nBYTES=%d" % (reply.code, reply.sent)
+            done = b"DONE=%d\nCODE=%d\nBYTES=%d" % (ident, reply.code, reply.sent)
             if cut:
-                done += "\nCUT=1"
+                done += b"\nCUT=1"
         if self.slots == 1 and monotonic() >= self.take_at:
             self.take_signals()
-        self.link.send(done.encode())
+        link.send(done)
 
     def guard(self, ident, step, *args):
         """Takes a step that must not cost the worker or a thread, nor DONE, whatever
@@ -1561,20 +1576,20 @@ class Worker:
         """Ends a reply. The master holds the connection too, so only shutdown ends
         it; and a close on unread bytes would take back what the client has not read.
         A reply that is cut ends by a reset, which the master's close sends."""
+        fd = conn.fileno()
         try:
+            self.link.held.discard(fd)
             if cut and conn.getsockopt(SOL_SOCKET, SO_DOMAIN) != AF_UNIX:
                 conn.setsockopt(SOL_SOCKET, SO_LINGER, NO_LINGER)
             else:
                 if unread and not gone:
                     conn.shutdown(SHUT_WR)
-                    drain(conn, min(unread, self.max_drain))
+                    drain(conn, min(unread, self.options.max_drain))
                 conn.shutdown(SHUT_RDWR)
         except OSError:
             pass  # the client was quicker
-        try:
-            conn.close()
-        except OSError:
-            pass
+        finally:
+            close_fd(fd)
 
 
 def named(request):
