@@ -218,8 +218,6 @@ class Input:
 
     buf = b""  # received and not yet read: buf[pos:]
     pos = 0
-    left = 0  # bytes of the body still to be received
-    body = False  # there is one
     ended = False  # the client has closed its side
     surplus = False  # bytes followed the body
     spool = None  # body received while a reply was being sent
@@ -230,6 +228,8 @@ class Input:
     def __init__(self, conn, limits):
         self.conn = conn
         self.limits = limits  # read_timeout: seconds; max_drain: bytes that gather receives at most
+        self.left = 0  # bytes of the body still to be received
+        self.bare = True  # nothing follows the header block
 
     def receive(self, size):
         """Blocks for 1 to size bytes; b"" at the end. SlowBody after the read timeout."""
@@ -248,19 +248,24 @@ class Input:
         return data
 
     def header(self):
-        """Returns the header block without its netstring; None from a client
-        that closed without a byte. What follows becomes the body's beginning."""
+        """Returns the strings of the header block, names and values in turn and an end
+        that means nothing; None from a client that closed without a byte. What follows
+        the block becomes the body's beginning."""
         try:
             data = self.conn.recv(FIRST_READ, MSG_DONTWAIT)
-            self.ended = not data
         except BlockingIOError:
             data = self.receive(FIRST_READ)
         except ConnectionError:
             data = b""
         if not data:
             return None
+        if data[-1] == 44:  # a comma: perhaps nothing follows the block
+            parts = data.decode("latin-1").split("\0")
+            if parts[-1] == "," and parts[0] == f"{len(data) - len(parts[0]) + 13}:CONTENT_LENGTH":
+                parts[0] = "CONTENT_LENGTH"
+                return parts
         colon = data.find(b":", 0, 11)
-        while colon < 0 and len(data) < 11 and (not data or data.isdigit()):
+        while colon < 0 and len(data) < 11 and data.isdigit():
             data += self.more(FIRST_READ)
             colon = data.find(b":", 0, 11)
         size = data[: max(colon, 0)]
@@ -277,7 +282,12 @@ class Input:
         if len(data) > end + 1:
             self.buf = data
             self.pos = end + 1
-        return data[begin:end]
+        parts = data[begin:end].decode("latin-1").split("\0")
+        if parts[-1] or end == begin:
+            raise BadRequest("400 Bad Request", "the header block does not end with NUL")
+        if parts[0] != "CONTENT_LENGTH":
+            raise BadRequest("400 Bad Request", "CONTENT_LENGTH is not first")
+        return parts
 
     def more(self, size):
         data = self.receive(size)
@@ -295,20 +305,20 @@ class Input:
         return b"".join(parts)
 
     def begin_body(self, length):
+        self.bare = False
         have = len(self.buf) - self.pos
         if have > length:
             self.surplus = True
             self.buf = self.buf[: self.pos + length]
             have = length
         self.left = length - have
-        self.body = length > 0
 
     def unread(self):
         """How many bytes may be on their way that nobody has received. Some web
         servers send more of a body than they said."""
         if self.ended:
             return 0
-        if self.surplus or self.body and not self.left and self.knocks():
+        if self.surplus or not self.left and self.knocks():
             return sys.maxsize
         return self.left
 
@@ -563,36 +573,33 @@ def set_read_timeout(conn, seconds):
     conn.setsockopt(SOL_SOCKET, SO_RCVTIMEO, TIMEVAL(whole, int((seconds - whole) * 1e6)))
 
 
-def parse(block):
+def parse(parts):
     """Returns the variables of a header block and its CONTENT_LENGTH.
 
     Strict as the specification; lenient where front ends are known to differ:
     SCGI may be absent (nginx without scgi_params) and names may come twice.
     """
-    parts = block.decode("latin-1").split("\0")
-    if parts[-1] or not block:
-        raise BadRequest("400 Bad Request", "the header block does not end with NUL")
-    if not len(parts) & 1:
-        raise BadRequest("400 Bad Request", "a variable without value")
-    if parts[0] != "CONTENT_LENGTH":
-        raise BadRequest("400 Bad Request", "CONTENT_LENGTH is not first")
-    length = parts[1]
-    if not (length.isascii() and length.isdigit()) or len(length) > 19 or int(length) >= 1 << 63:
-        raise BadRequest("400 Bad Request", "CONTENT_LENGTH is not a number")
     part = iter(parts)
     variables = dict(zip(part, part))
-    if len(variables) != len(parts) // 2:
+    if 2 * len(variables) + 1 != len(parts):
         variables = merge(parts)
+    length = 0
+    if parts[1] != "0":
+        if not (parts[1].isascii() and parts[1].isdigit()) or len(parts[1]) > 19 or int(parts[1]) >= 1 << 63:
+            raise BadRequest("400 Bad Request", "CONTENT_LENGTH is not a number")
+        length = int(parts[1])
     if "" in variables:
         raise BadRequest("400 Bad Request", "a variable without name")
     if variables.get("SCGI", "1") != "1":
         raise BadRequest("400 Bad Request", "not SCGI version 1")
-    return variables, int(length)
+    return variables, length
 
 
 def merge(parts):
     """Joins headers that came twice, as RFC 9110 section 5.3 does; of other
     variables (a parameter set twice in a front end's file) the last counts."""
+    if not len(parts) & 1:
+        raise BadRequest("400 Bad Request", "a variable without value")
     variables = {}
     for name, value in zip(parts[::2], parts[1::2]):
         old = variables.get(name, value)
@@ -651,16 +658,19 @@ def place(env, mount):
     elif script and script == info and script in (env.get("DOCUMENT_URI"), target_path(env.get("REQUEST_URI", ""))):
         # A common slip in nginx's file: both are set to the whole path.
         script = ""
-    script = (script or "").rstrip("/")
-    if script and not script.startswith("/"):
-        script = "/" + script
-    if info and not info.startswith("/"):
+    if script:
+        script = script.rstrip("/")
+        if script and not script.startswith("/"):
+            script = "/" + script
+    else:
+        script = ""
+    if info and info[0] != "/":
         info = "" if info == "*" else "/" + info
     if mount is not None:
         whole = script + info
         if below(whole, mount):
             script, info = mount, whole[len(mount) :]
-    if not script and not info and env.get("REQUEST_URI") != "*":
+    if not info and not script and env.get("REQUEST_URI") != "*":
         info = "/"
     env["SCRIPT_NAME"] = script
     env["PATH_INFO"] = info
@@ -673,10 +683,11 @@ DROPPED = ("HTTP_PROXY", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE", "HTTP_TRANS
 
 def complete(env, mount):
     """Makes a WSGI environ of SCGI variables; in place."""
-    for name in DROPPED:
-        env.pop(name, None)
-    https = env.get("HTTPS", "").lower() or env.get("REQUEST_SCHEME", "").lower()
-    env["wsgi.url_scheme"] = "https" if https in ("on", "1", "https") else "http"
+    if not env.keys().isdisjoint(DROPPED):
+        for name in DROPPED:
+            env.pop(name, None)
+    https = env.get("HTTPS") or env.get("REQUEST_SCHEME")
+    env["wsgi.url_scheme"] = "https" if https and https.lower() in ("on", "1", "https") else "http"
     place(env, mount)
     if "QUERY_STRING" not in env:
         env["QUERY_STRING"] = env.get("REQUEST_URI", "").partition("#")[0].partition("?")[2]
@@ -786,12 +797,11 @@ def status_line(status):
 
 
 def compose(status, headers):
-    """Returns (code, stated length or None, is it chunked, header bytes without the empty line)."""
+    """Returns (code, stated length or None, Chunked or None, header bytes without the empty line)."""
     code, text = type(status) is str and STATUSES.get(status) or status_line(status)
     if type(headers) is not list:
         headers = exact_list(headers)
-    length = None
-    chunked = False
+    length = chunked = None
     lines = 1
     for pair in headers:
         if type(pair) is not tuple or len(pair) != 2:
@@ -801,21 +811,23 @@ def compose(status, headers):
             name, value = exact_pair(pair)
         kind = KINDS.get(name) or kind_of(name)
         if kind is PLAIN:
-            text += name + ": " + value + "\r\n"
+            text += f"{name}: {value}\r\n"
             lines += 1
         elif kind is LENGTH:
-            if not (value.isascii() and value.isdigit()) or length not in (None, int(value)):
+            if not (value.isascii() and value.isdigit()) or length is not None and length != int(value):
                 raise ValueError("Content-Length %r is not usable" % value)
             length = int(value)
         elif kind is CODING:
-            chunked = coding(value) or chunked
-    # One look at the whole instead of one at each value.
-    if text.count("\n") != lines or text.count("\r") != lines or "\0" in text:
-        raise ValueError("a value contains CR, LF or NUL, of header " + culprits(headers, "\r\n\0"))
+            if coding(value):
+                chunked = Chunked()
     try:
-        return code, length, chunked, text.encode("latin-1")
+        head = text.encode("latin-1")
     except UnicodeEncodeError:
         raise ValueError("a value is not in Latin-1, of header " + culprits(headers)) from None
+    # One look at the whole instead of one at each value.
+    if len(head.splitlines()) != lines or 0 in head:
+        raise ValueError("a value contains CR, LF or NUL, of header " + culprits(headers, "\r\n\0"))
+    return code, length, chunked, head
 
 
 def culprits(headers, text=None):
@@ -948,11 +960,10 @@ def plain_file(filelike):
 class Reply:
     """What goes back on one connection, by the rules of PEP 3333."""
 
-    request = None  # method and URI for the log, set when the request was understood
+    method = None  # with uri for the log, set when the request was understood
+    uri = ""
     code = 0
     length = None  # of the body, as stated to the client
-    head = None  # header bytes, from start_response on
-    begun = False  # the headers are on their way
     bodiless = False  # HEAD, 204, 304
     sent = 0  # bytes of the body
     excess = False  # the application gave more than it stated
@@ -964,6 +975,8 @@ class Reply:
     def __init__(self, conn, input):
         self.conn = conn
         self.input = input
+        self.head = None  # header bytes, from start_response on
+        self.begun = False  # the headers are on their way
 
     def start_response(self, status, headers, exc_info=None):
         if exc_info:
@@ -974,8 +987,8 @@ class Reply:
                 exc_info = None  # not a circle through this frame
         elif self.head is not None:
             raise RuntimeError("start_response was called twice without exc_info")
-        self.code, self.length, chunked, self.head = compose(status, headers)
-        self.chunked = Chunked() if chunked else None
+        self.code, self.length, self.chunked, self.head = compose(status, headers)
+        self.bodiless = self.code in (204, 304) or self.method == "HEAD"
         return self.write
 
     def write(self, data):
@@ -1012,9 +1025,7 @@ class Reply:
             raise RuntimeError("the application did not call start_response")
         if self.input.left and not self.input.ended:
             self.input.gather()
-        if self.code == 204 or self.code == 304:
-            self.bodiless = True
-        elif self.length is None and known is not None and (known or not self.bodiless):
+        if self.length is None and self.code not in (204, 304) and (known or known == 0 and not self.bodiless):
             self.length = known
         self.begun = True
         if self.length is None or self.code == 204:
@@ -1074,8 +1085,10 @@ class Reply:
         raise ClientGone(error.errno, "the client left") from None
 
     def run(self, app, env):
-        """Calls the application and sends what it gives."""
+        """Calls the application and sends what it gives. True if that was all as usual."""
         result = app(env, self.start_response)
+        if type(result) is list and len(result) == 1 and self.put_whole(result[0]):
+            return True
         try:
             if type(result) is not FileWrapper or not self.send_file(result.filelike):
                 self.send_all(result)
@@ -1083,6 +1096,23 @@ class Reply:
             close = getattr(result, "close", None)
             if close is not None:
                 close()
+
+    def put_whole(self, data):
+        """Sends a reply of one chunk that is nothing but usual; False for any other."""
+        head, stated = self.head, self.length
+        if type(data) is not bytes or head is None or self.begun or self.bodiless or self.chunked is not None:
+            return False
+        size = len(data)
+        if self.input.left or size > JOIN or stated is not None and stated != size:
+            return False
+        self.begun = True
+        self.length = size
+        try:
+            self.conn.sendall(b"%bContent-Length: %d\r\n\r\n%b" % (head, size, data))
+        except OSError as error:
+            self.leave(error)
+        self.sent = size
+        return True
 
     def send_all(self, result):
         single = self.is_single(result)
@@ -1193,12 +1223,16 @@ class Violation(Exception):
     """The master sent what the protocol does not allow."""
 
 
+unpack_one = Struct("@i").unpack  # as most messages bring
+
+
 def descriptors(control):
     """Returns every descriptor that arrived; now they are ours to close."""
-    found = []
+    found = ()
     for level, kind, data in control:
         if level == SOL_SOCKET and kind == SCM_RIGHTS:
-            found.extend(unpack("@%di" % (len(data) // 4), data[: len(data) // 4 * 4]))
+            count = len(data) // 4
+            found += unpack_one(data) if len(data) == 4 else unpack("@%di" % count, data[: 4 * count])
     return found
 
 
@@ -1448,13 +1482,13 @@ class Worker:
 
     def serve(self):
         """Returns after the end of file, when all is finished."""
-        if self.slots > 1:
-            return self.serve_slots()
-        while True:
-            conn = self.link.receive()
-            if conn is None:
-                return
-            self.handle(*conn)
+        try:
+            if self.slots > 1:
+                return self.serve_slots()
+            for ident, waited, fd in iter(self.link.receive, None):
+                self.handle(ident, waited, fd)
+        finally:
+            self.link.forget()
 
     def take_signals(self):
         self.take_at = monotonic() + TAKE_SECONDS
@@ -1466,10 +1500,7 @@ class Worker:
         for n in range(self.slots):
             start_thread(self.slot, "slot-%d" % n, todo, ended)
         try:
-            while True:
-                conn = self.link.receive()
-                if conn is None:
-                    break
+            for conn in iter(self.link.receive, None):
                 todo.put(conn)
                 if monotonic() >= self.take_at:
                     self.take_signals()
@@ -1490,39 +1521,37 @@ class Worker:
     def handle(self, ident, waited, fd):
         """Serves one connection; it takes fd."""
         link = self.link
-        try:
-            conn = link.conns.get(fd) or link.connection(fd)
-        except OSError as error:
-            note("connection %d: %s" % (ident, error))
-            link.send(b"DONE=%d" % ident)
-            return
-        fd = conn.fileno()
+        conn = link.conns.get(fd)
+        if conn is None:
+            try:
+                conn = link.connection(fd)
+            except OSError as error:
+                note("connection %d: %s" % (ident, error))
+                link.send(b"DONE=%d" % ident)
+                return
+            fd = conn.fileno()
         link.held.add(fd)
-        input = Input(conn, self.options)
-        reply = Reply(conn, input)
+        reply = Reply(conn, Input(conn, self.options))
         failure = None
         try:
-            self.answer(reply, input, waited)
+            self.answer(reply, waited)
         except BaseException as error:
             failure = error
         if link.child:
-            end_child(named(reply.request), failure)
+            end_child(named(reply), failure)
         if failure is not None:
             self.guard(ident, self.report, reply, failure)
             self.guard(ident, self.excuse, reply, failure)
             failure = None
         cut = reply.sent != reply.length and reply.broken()
-        self.guard(ident, self.finish, conn, input.unread(), reply.gone, cut)
-        if input.spool is not None:
-            input.drop()
-        done = b"DONE=%d" % ident
-        if reply.code:
-            done = b"DONE=%d\nCODE=%d\nBYTES=%d" % (ident, reply.code, reply.sent)
-            if cut:
-                done += b"\nCUT=1"
+        done = b"DONE=%d\nCODE=%d\nBYTES=%d" % (ident, reply.code, reply.sent) if reply.code else b"DONE=%d" % ident
         if self.slots == 1 and monotonic() >= self.take_at:
             self.take_signals()
-        link.send(done)
+        try:
+            self.finish(reply, fd, cut)
+        except BaseException as error:
+            note("connection %d: %s at its end" % (ident, type(error).__name__))
+        link.send(done + b"\nCUT=1" if cut else done)
 
     def guard(self, ident, step, *args):
         """Takes a step that must not cost the worker or a thread, nor DONE, whatever
@@ -1532,24 +1561,26 @@ class Worker:
         except BaseException as error:
             note("connection %d: %s in %s" % (ident, type(error).__name__, step.__name__))
 
-    def answer(self, reply, input, waited):
-        block = input.header()
-        if block is None:
+    def answer(self, reply, waited):
+        input = reply.input
+        parts = input.header()
+        if parts is None:
             return
-        env, length = parse(block)
-        input.begin_body(length)
+        env, length = parse(parts)
+        if length or input.buf:
+            input.begin_body(length)
         complete(env, self.mount)
         env.update(self.base)
         env["wsgi.input"] = input
         env["scgid.waited"] = waited
-        method = env["REQUEST_METHOD"]
         # Now: the application may do with env what it likes.
-        reply.request = method, env.get("REQUEST_URI") or env["SCRIPT_NAME"] + env["PATH_INFO"]
-        reply.bodiless = method == "HEAD"
-        reply.run(self.app, env)
+        reply.method = env["REQUEST_METHOD"]
+        reply.uri = env.get("REQUEST_URI") or env["SCRIPT_NAME"] + env["PATH_INFO"]
+        if reply.run(self.app, env):
+            return
         complaint = reply.complaint()
         if complaint and not self.link.child:
-            note("%s: the application %s" % (named(reply.request), complaint))
+            note("%s: the application %s" % (named(reply), complaint))
 
     def report(self, reply, error):
         """Puts what failed into the log. A client that left is no error, and bad
@@ -1557,47 +1588,49 @@ class Worker:
         if reply.gone or isinstance(error, BadRequest):
             return
         if isinstance(error, (ShortBody, SlowBody)):
-            note("%s: %s" % (named(reply.request), error))
+            note("%s: %s" % (named(reply), error))
             return
         cut = ", its reply is cut" if reply.broken() else ""
-        note("%s: exception in the application%s\n%s" % (named(reply.request), cut, story(error)))
+        note("%s: exception in the application%s\n%s" % (named(reply), cut, story(error)))
 
     def excuse(self, reply, error):
         """Answers for a request that failed, while nothing of a reply is sent."""
         if isinstance(error, BadRequest):
-            reply.input.surplus = True  # whatever follows it
+            reply.input.bare, reply.input.surplus = False, True  # whatever follows it
             reply.refuse(error.status, "Bad request: %s." % error)
         elif isinstance(error, (ShortBody, SlowBody)):
             reply.refuse(error.status, "The request ended early.")
         else:
             reply.refuse("500 Internal Server Error", "The application failed. Its log says why.")
 
-    def finish(self, conn, unread, gone, cut):
+    def finish(self, reply, fd, cut):
         """Ends a reply. The master holds the connection too, so only shutdown ends
         it; and a close on unread bytes would take back what the client has not read.
         A reply that is cut ends by a reset, which the master's close sends."""
-        fd = conn.fileno()
+        conn, input = reply.conn, reply.input
         try:
             self.link.held.discard(fd)
             if cut and conn.getsockopt(SOL_SOCKET, SO_DOMAIN) != AF_UNIX:
                 conn.setsockopt(SOL_SOCKET, SO_LINGER, NO_LINGER)
-            else:
-                if unread and not gone:
-                    conn.shutdown(SHUT_WR)
-                    drain(conn, min(unread, self.options.max_drain))
-                conn.shutdown(SHUT_RDWR)
+                return
+            unread = 0 if input.bare else input.unread()
+            if unread and not reply.gone:
+                conn.shutdown(SHUT_WR)
+                drain(conn, min(unread, self.options.max_drain))
+            conn.shutdown(SHUT_RDWR)
         except OSError:
             pass  # the client was quicker
         finally:
             close_fd(fd)
+            if not input.bare:
+                input.drop()
 
 
-def named(request):
-    """Method and URI, safe to print; None while they are not known."""
-    if request is None:
+def named(reply):
+    """Method and URI, safe to print, once they are known."""
+    if reply.method is None:
         return "a connection"
-    method, uri = request
-    return "%s %s" % (ascii(method[:32])[1:-1], ascii(uri[:256])[1:-1])
+    return "%s %s" % (ascii(reply.method[:32])[1:-1], ascii(reply.uri[:256])[1:-1])
 
 
 def story(error):
