@@ -30,11 +30,11 @@ type finished struct {
 
 // access logs a request that its worker has answered, if the operator wants
 // it.
-func (l *loop) access(c *conn, m link.Message) {
+func (l *loop) access(c *conn, m link.Message, ended Time) {
 	if l.logsAccess() {
 		f := finish(c, m.Code, m.Bytes)
 		f.cut = m.Cut
-		f.worker, f.queue, f.service = c.worker.ID, c.PassedAt-c.Accepted, l.now-c.PassedAt
+		f.worker, f.queue, f.service = c.worker.ID, c.PassedAt-c.Accepted, ended-c.PassedAt
 		l.logAccess(f)
 	}
 }

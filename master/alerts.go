@@ -22,6 +22,7 @@ const (
 	warnSaturated                // all workers are busy
 	warnJournal                  // a worker has no stream of its own
 	warnGroup                    // a worker has no control group
+	warnPage                     // a worker has no page
 	warnForeign                  // and what follows, one for each kind: it is no request
 
 	warnings = warnForeign + warning(foreigns)

@@ -22,6 +22,7 @@ var replies = map[int][]byte{
 	408: reply(408, "Request Timeout", "The request was not sent in time.", ""),
 	411: reply(411, "Length Required", "The web server did not say how long the request's body is.", ""),
 	431: reply(431, "Request Header Fields Too Large", "The header of the request is too large.", ""),
+	500: reply(500, "Internal Server Error", "The application has failed at this request.", ""),
 	503: reply(503, "Service Unavailable", "The application is busy or not available right now. Please try again later.",
 		fmt.Sprintf("Retry-After: %d\r\n", retryAfter)),
 }

@@ -113,12 +113,14 @@ func (l *loop) passProbe(w *worker, fd int) error {
 		return control.Errorf(control.CodeFailed, "worker %d is gone", w.ID)
 	}
 	c := l.newConn(fd, true)
-	if err := l.workers.sender.SendConn(w.Link, c.ID, 0, c.FD); err != nil {
+	slot := w.freeSlot()
+	if err := l.workers.sender.SendConn(w.Link, c.ID, 0, slot, c.FD); err != nil {
 		l.drop(c)
 		return err
 	}
 	c.Probe = true
-	c.State, c.worker, c.Whole, c.PassedAt = passed, w, l.now, l.now
+	c.State, c.worker, c.Slot, c.Whole, c.PassedAt = passed, w, slot, l.now, l.now
 	w.conns = append(w.conns, c)
+	l.workers.pages.follow(c)
 	return nil
 }

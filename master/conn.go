@@ -64,6 +64,7 @@ type conn struct {
 	worker *worker    // while passed
 	place  node[conn] // in conns.parked, waiting or ending
 	check  node[conn] // in conns.unconfirmed: passed, and maybe not received
+	look   node[conn] // in pages.recent or long: passed to a worker with a page
 }
 
 // connFacts are what the next program needs to know of a connection.
@@ -79,6 +80,7 @@ type connFacts struct {
 	Seen    int    // bytes that lay in the socket when the header was looked at
 	Hash    uint64 // keyed, of the whole header
 	Drained int    // bytes thrown away while ending
+	Slot    int    // in the page of its worker; NoSlot without
 
 	Accepted Time
 	Whole    Time // when its header was
@@ -119,7 +121,7 @@ func (s *conns) add(fd int, isUnix bool, now Time) *conn {
 	}
 	s.LastID++
 	c.FD, c.ID, c.Unix, c.Accepted = fd, s.LastID, isUnix, now
-	c.place.of, c.check.of = c, c
+	c.place.of, c.check.of, c.look.of = c, c, c
 	s.open++
 	return c
 }
@@ -128,6 +130,7 @@ func (s *conns) add(fd int, isUnix bool, now Time) *conn {
 func (s *conns) remove(c *conn) {
 	c.place.leave()
 	c.check.leave()
+	c.look.leave()
 	c.FD, c.State = -1, 0
 	s.free = append(s.free, c)
 	s.open--

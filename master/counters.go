@@ -9,7 +9,7 @@ type Counters struct {
 	Accepted   uint64
 	Served     uint64 // its worker said DONE
 	Cut        uint64 // of those: its worker said that the reply ended early
-	Lost       uint64 // its worker died with it, after reading
+	Lost       uint64 // its worker died with it, after reading; the client got 500, or nothing more if a reply had begun
 	Refused    uint64 // answered with 503, see Refusals
 	ClientGone uint64 // left while it waited
 	Empty      uint64 // closed with nothing sent

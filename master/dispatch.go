@@ -77,13 +77,17 @@ func departed(c *conn) bool {
 func (l *loop) pass(c *conn) bool {
 	for l.alarms[passDue] == 0 {
 		w := l.choose()
+		if w == nil && l.collect() {
+			w = l.choose()
+		}
 		if w == nil {
 			return false
 		}
-		err := l.workers.sender.SendConn(w.Link, c.ID, l.now-c.Accepted, c.FD)
+		slot := w.freeSlot()
+		err := l.workers.sender.SendConn(w.Link, c.ID, l.now-c.Accepted, slot, c.FD)
 		switch {
 		case err == nil:
-			l.passed(c, w)
+			l.passed(c, w, slot)
 			return true
 		case errors.Is(err, link.ErrLeaving):
 			l.leaves(w)
@@ -117,20 +121,21 @@ func (l *loop) choose() *worker {
 }
 
 // passed notes that w has c from here on. We keep our descriptor.
-func (l *loop) passed(c *conn, w *worker) {
+func (l *loop) passed(c *conn, w *worker, slot int) {
 	c.place.leave()
-	c.State, c.worker, c.PassedAt = passed, w, l.now
+	c.State, c.worker, c.Slot, c.PassedAt = passed, w, slot, l.now
 	l.setAtRisk(c, false)
 	l.count.Queued.Add(l.now - c.Accepted)
 	w.conns = append(w.conns, c)
+	l.workers.pages.follow(c)
 	l.conns.unconfirmed.append(&c.check, l.now+receiveWithin)
 	l.relist(w)
 	l.tookRoom()
 }
 
-// finish ends a connection of which its worker said DONE, and what it replied
-// as far as it said that too.
-func (l *loop) finish(c *conn, m link.Message) {
+// finish ends a connection of which its worker said that it has finished it at
+// this moment, and what it replied as far as it said that too.
+func (l *loop) finish(c *conn, m link.Message, ended Time) {
 	w := c.worker
 	w.release(c)
 	w.Served++
@@ -140,10 +145,12 @@ func (l *loop) finish(c *conn, m link.Message) {
 		l.relist(w)
 		return
 	}
-	l.count.Service.Add(l.now - c.PassedAt)
+	l.count.code(m.Code)
+	l.count.cut(m.Cut)
+	l.count.Service.Add(ended - c.PassedAt)
 	l.count.Served++
 	l.serves(w)
-	l.access(c, m)
+	l.access(c, m, ended)
 	l.drop(c)
 	l.relist(w)
 }

@@ -50,8 +50,9 @@ type Notifier interface {
 // A host is the Host of a loop, and its clock.
 type host struct {
 	Host
-	began time.Time // when the loop's clock was 0
-	since time.Time // when the pool began, by the wall clock of then
+	began  time.Time     // when the loop's clock was 0
+	origin time.Duration // which is this moment of CLOCK_MONOTONIC
+	since  time.Time     // when the pool began, by the wall clock of then
 
 	stdout, stderr int // of workers that have no others
 	cpus           int // that the pool may use
@@ -62,7 +63,7 @@ func newHost(h Host) *host {
 		h.Groups = new(process.Groups)
 	}
 	now := time.Now()
-	return &host{Host: h, began: now, since: now, stdout: int(os.Stdout.Fd()), stderr: int(os.Stderr.Fd()), cpus: process.CPUs()}
+	return &host{Host: h, began: now, origin: clock(), since: now, stdout: int(os.Stdout.Fd()), stderr: int(os.Stderr.Fd()), cpus: process.CPUs()}
 }
 
 // clock is the loop's time now.

@@ -49,7 +49,7 @@ func (l *loop) run() error {
 	more := true
 	for {
 		timeout := time.Duration(0)
-		if !more {
+		if !more && !l.askBeforeWait() {
 			timeout = l.timeout()
 		}
 		events, err := l.poll.Wait(l.now, timeout)
@@ -58,6 +58,8 @@ func (l *loop) run() error {
 		}
 		l.now = l.host.clock()
 		l.intake.turn++
+		l.workers.pages.unaskAwake()
+		l.collect()
 		for i := range events {
 			l.handle(&events[i])
 		}

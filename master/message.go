@@ -91,16 +91,7 @@ func (l *loop) protocolError(w *worker, err error) {
 // apply does what a message says. An error is a violation.
 func (l *loop) apply(w *worker, m link.Message) error {
 	if m.HasDone {
-		c := w.find(m.Done)
-		if c == nil {
-			return &link.ParseError{Reason: "DONE for a connection that it does not hold"}
-		}
-		if !c.Probe {
-			l.count.code(m.Code)
-			l.count.cut(m.Cut)
-		}
-		l.finish(c, m)
-		return nil
+		return l.done(w, m)
 	}
 	if err := l.rateLimit(w); err != nil {
 		return err
@@ -124,6 +115,21 @@ func (l *loop) apply(w *worker, m link.Message) error {
 		return &link.ParseError{Reason: "READY a second time"}
 	}
 	l.becomeReady(w, m)
+	return nil
+}
+
+// done takes DONE=. From a worker with a page it is only a wake-up: what it says
+// may have been seen in the page. But there are never more of them than
+// connections.
+func (l *loop) done(w *worker, m link.Message) error {
+	w.Dones++
+	switch c := w.find(m.Done); {
+	case c == nil && w.Paged && w.Dones <= w.Served:
+	case c == nil:
+		return &link.ParseError{Reason: "DONE for a connection that it does not hold"}
+	case !l.look(c):
+		l.finish(c, m, l.now)
+	}
 	return nil
 }
 

@@ -21,6 +21,7 @@ const (
 // reap takes the end of a worker, told by its pidfd.
 func (l *loop) reap(w *worker) {
 	l.drainLink(w) // it may have said DONE just before
+	l.collectFrom(w)
 	// While the zombie is there its number is nobody else's: end what it
 	// has left behind in its groups.
 	w.proc.KillGroup()
@@ -54,6 +55,7 @@ func (l *loop) classifyExit(w *worker, exit process.Exit) {
 // If it died of its first request, and the application has served others, it
 // was that request and not the start. What a canary holds is our own probe.
 func (l *loop) endsUnserved(w *worker, why string) {
+	l.collectFrom(w)
 	if w.Served > 0 || w.Ordered || w.StartFailed || l.stage != serving {
 		return
 	}
@@ -174,34 +176,51 @@ func (l *loop) awaitGroup(w *worker) {
 		l.workers.awaiting.append(&w.timer, l.now+groupCheck)
 		return
 	}
+	l.collectFrom(w)
 	for len(w.conns) > 0 {
 		c := w.conns[0]
 		w.release(c)
-		if c.Probe {
-			l.drop(c)
-			continue
-		}
-		if empty && l.unread(c) {
-			// The dead worker may have made it non-blocking, for all holders.
-			unix.SetNonblock(c.FD, false)
-			l.count.Retried++
-			l.requeue(c)
-			continue
-		}
-		if replied(c) {
-			// Only its DONE is missing.
-			l.count.Served++
-			l.access(c, link.Message{})
-			l.drop(c)
-			continue
-		}
-		l.count.Lost++
-		l.emit(control.Event{Kind: control.EventLost, Worker: w.ID, Count: 1})
-		l.log.Warn("a request was lost with its worker", "worker", w.ID, "request", c.ID,
-			"method", printable(c.Method.b[:c.Method.n]), "uri", printable(c.URI.b[:c.URI.n]))
-		l.drop(c)
+		l.conclude(c, empty)
 	}
 	l.forget(w)
+}
+
+// conclude decides about a connection that its dead worker has received; alone
+// says that nobody else can have it.
+func (l *loop) conclude(c *conn, alone bool) {
+	switch {
+	case c.Probe:
+		l.drop(c)
+	case alone && l.unread(c):
+		// The dead worker may have made it non-blocking, for all holders.
+		unix.SetNonblock(c.FD, false)
+		l.count.Retried++
+		l.requeue(c)
+	case replied(c):
+		// Only its DONE is missing.
+		l.count.Served++
+		l.access(c, link.Message{}, l.now)
+		l.drop(c)
+	default:
+		l.lose(c, alone)
+	}
+}
+
+// lose ends a request that its worker has read and not answered. It is not
+// executed again. The client gets a reply of ours if it has nothing of another.
+func (l *loop) lose(c *conn, alone bool) {
+	w := c.worker
+	l.count.Lost++
+	l.emit(control.Event{Kind: control.EventLost, Worker: w.ID, Count: 1})
+	l.log.Warn("a request was lost with its worker", "worker", w.ID, "request", c.ID,
+		"method", printable(c.Method.b[:c.Method.n]), "uri", printable(c.URI.b[:c.URI.n]))
+	if !alone || c.begun() {
+		l.drop(c)
+		return
+	}
+	c.check.leave()
+	c.worker = nil
+	l.answer(c, 500)
 }
 
 // unread says whether nobody has read anything of c: nothing is missing of

@@ -82,12 +82,19 @@ func (l load) run() {
 	}
 }
 
-func TestARequestAllocatesNothingInTheMaster(t *testing.T) {
+func TestARequestAllocatesNothingInTheMaster(t *testing.T) { allocateNothing(t, "plain") }
+
+func TestARequestThatFinishesInAPageAllocatesNothingInTheMaster(t *testing.T) {
+	allocateNothing(t, "page!plain")
+}
+
+func allocateNothing(t *testing.T, mode string) {
+	t.Helper()
 	if !alone(t, nil) {
 		return
 	}
 	const n = 2000
-	r := begin(t, "plain", oneWorker)
+	r := begin(t, mode, oneWorker)
 	load := r.loaded(n)
 	load.run()
 	var before, after runtime.MemStats
@@ -145,10 +152,24 @@ func longestPause(n int, before func()) time.Duration {
 }
 
 func TestNothingRunsAtRest(t *testing.T) {
+	rests(t, "plain", func(r *rig) { r.get("/") })
+}
+
+func TestNothingRunsAfterWhatFinishedInAPage(t *testing.T) {
+	rests(t, "page!lost", func(r *rig) { r.get("/") })
+}
+
+func TestNothingRunsDuringALongRequestOfAWorkerWithAPage(t *testing.T) {
+	rests(t, "page!plain", func(r *rig) { t.Cleanup(r.hold(1)[0].let) })
+}
+
+// rests has a master in a process of its own do something, and come to rest.
+func rests(t *testing.T, mode string, do func(*rig)) {
+	t.Helper()
 	if os.Getenv(aloneEnv) == t.Name() {
-		r := begin(t, "plain", fixed(4))
+		r := begin(t, mode, fixed(4))
 		r.idle(4)
-		r.get("/")
+		do(r)
 		os.Stdout.WriteString("resting\n")
 		os.Stdin.Read(make([]byte, 1)) // until the other side has seen enough
 		return

@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -35,7 +36,7 @@ func restore(st *State, h Host) (*Master, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.rewatch(); err != nil {
+	if err := errors.Join(l.remap(), l.rewatch()); err != nil {
 		m.close()
 		return nil, err
 	}

@@ -62,6 +62,9 @@ type spawned struct {
 	dir       string // where it was started, or was to be
 	proc      process.Process
 	link, end int
+	page      int // -1 without one
+	shared    *link.Page
+	pageErr   error // why there is none
 	err       error
 }
 
@@ -87,20 +90,32 @@ func (g *generation) launch(vars []string, journal string, t *canary) spawned {
 	return b
 }
 
-// launch makes the link and starts the process.
+// launch makes the link and the page and starts the process.
 func launch(c process.Command) spawned {
 	ours, theirs, err := link.Pair()
 	if err != nil {
 		return spawned{err: err}
 	}
+	b := spawned{link: ours, end: theirs}
 	c.Link = theirs
-	p, err := process.Start(c)
-	if err != nil {
-		unix.Close(ours)
-		unix.Close(theirs)
-		return spawned{err: err}
+	if b.page, b.shared, b.pageErr = newPage(); b.pageErr == nil {
+		c.Page = b.page
+		c.Env = append(c.Env, link.EnvPage+"="+strconv.Itoa(process.PageFD))
 	}
-	return spawned{proc: p, link: ours, end: theirs}
+	if b.proc, b.err = process.Start(c); b.err != nil {
+		b.close()
+	}
+	return b
+}
+
+// close closes what the process shares with us.
+func (b spawned) close() {
+	b.shared.Close()
+	for _, fd := range [...]int{b.link, b.end, b.page} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
 }
 
 // abort ends a process that nobody waits for any more.
@@ -111,8 +126,7 @@ func (b spawned) abort() {
 	b.proc.KillGroup()
 	b.proc.Group.Remove()
 	unix.Close(b.proc.FD)
-	unix.Close(b.link)
-	unix.Close(b.end)
+	b.close()
 }
 
 // started takes a process that has been started for w.
@@ -126,7 +140,10 @@ func (l *loop) started(w *worker, b spawned) {
 		l.forget(w)
 		return
 	}
-	w.proc, w.Link, w.End = b.proc, b.link, b.end
+	w.proc, w.Link, w.End, w.Page, w.page = b.proc, b.link, b.end, b.page, b.shared
+	if b.pageErr != nil {
+		l.warnRateLimited(warnPage, "a worker has no page and says by DONE what it has finished", "worker", w.ID, "err", b.pageErr)
+	}
 	if why := w.proc.Unjournaled; why != nil {
 		l.warnRateLimited(warnJournal, "a worker has no stream of its own in the journal, its lines are among the master's", "worker", w.ID, "err", why)
 	}
@@ -167,6 +184,9 @@ func (l *loop) watchProcess(w *worker) error {
 // becomeReady takes READY=1.
 func (l *loop) becomeReady(w *worker, m link.Message) {
 	w.Slots = max(m.Slots, 1)
+	if w.Paged = m.Page && w.page != nil && w.Slots <= link.PageSlots; !w.Paged {
+		w.dropPage()
+	}
 	w.Dump = string(m.DumpSignal)
 	if cap(w.conns) < w.Slots {
 		w.conns = make([]*conn, 0, w.Slots)

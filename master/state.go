@@ -244,6 +244,9 @@ func (st *State) descriptors() []int {
 	for i := range st.Workers.All {
 		w := &st.Workers.All[i]
 		all = append(all, w.Link, w.End, w.PIDFD)
+		if w.Page >= 0 {
+			all = append(all, w.Page)
+		}
 	}
 	return all
 }

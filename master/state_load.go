@@ -31,6 +31,7 @@ func (st *State) load(l *loop) error {
 		}
 	}
 	l.host.began = time.Now().Add(-st.Now - max(clock()-st.Clock, 0))
+	l.host.origin = clock() - l.host.clock()
 	l.host.since = st.Since
 	l.now = l.host.clock()
 	subscribers := l.events.subscribers
@@ -93,10 +94,10 @@ func (st *stateConns) load(to *conns) (map[uint64]*conn, error) {
 		switch {
 		case c.ID == 0 || c.ID > st.LastID || byID[c.ID] != nil:
 			return nil, fmt.Errorf("a connection with id %d", c.ID)
-		case c.State == 0 || c.FD < 0 || min(c.Size, c.Seen, c.Drained) < 0:
+		case c.State == 0 || c.FD < 0 || min(c.Size, c.Seen, c.Drained) < 0 || c.Slot < link.NoSlot || c.Slot >= link.PageSlots:
 			return nil, fmt.Errorf("a value of connection %d is out of range", c.ID)
 		}
-		c.place.of, c.check.of = c, c
+		c.place.of, c.check.of, c.look.of = c, c, c
 		to.all = append(to.all, c)
 		byID[c.ID] = c
 		to.open++
@@ -133,8 +134,12 @@ func (st *stateWorkers) load(to *workers, conns map[uint64]*conn, generations ma
 			if c == nil || c.State != passed || c.worker != nil {
 				return nil, fmt.Errorf("worker %d holds connection %d", s.ID, id)
 			}
+			if w.Paged && c.Slot < 0 {
+				return nil, fmt.Errorf("connection %d has no slot in the page of worker %d", id, s.ID)
+			}
 			c.worker = w
 			w.conns = append(w.conns, c)
+			to.pages.follow(c)
 		}
 		to.all = append(to.all, w)
 		to.in[w.State]++
@@ -145,7 +150,8 @@ func (st *stateWorkers) load(to *workers, conns map[uint64]*conn, generations ma
 
 // check says what of a worker could do harm.
 func (s *stateWorker) check() error {
-	if s.ID == 0 || s.State == 0 || s.PID <= 1 || min(s.PIDFD, s.Link, s.End, s.Slots) < 0 || s.Slots > link.MaxSlots {
+	if s.ID == 0 || s.State == 0 || s.PID <= 1 || min(s.PIDFD, s.Link, s.End, s.Slots, s.Page+1) < 0 || s.Slots > link.MaxSlots ||
+		s.Paged && (s.Page < 0 || s.Slots > link.PageSlots) {
 		return fmt.Errorf("a value of worker %d is out of range", s.ID)
 	}
 	return nil

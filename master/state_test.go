@@ -12,6 +12,7 @@ import (
 
 	"github.com/scgid/scgid/control"
 	"github.com/scgid/scgid/master/process"
+	"github.com/scgid/scgid/worker/link"
 	"golang.org/x/sys/unix"
 )
 
@@ -62,7 +63,7 @@ func fullGeneration(number int, next *int) *generation {
 	g.set.MaxHeader = 6
 	c := &g.set.Command
 	c.Argv, c.Dir, c.Env = []string{"/bin/\xff", "a b"}, "/d\xfe", []string{"A=\xff\n"}
-	c.Stdout, c.Stderr, c.Link, c.Journal, c.GroupName = 0, 0, 0, "", "" // filled in at each start
+	c.Stdout, c.Stderr, c.Link, c.Page, c.Journal, c.GroupName = 0, 0, 0, 0, "", "" // filled in at each start
 	return g
 }
 
@@ -82,6 +83,7 @@ func fullConn(l *loop, s connState, next *int) *conn {
 	id, fd := c.ID, c.FD
 	fill(reflect.ValueOf(&c.connFacts).Elem(), next)
 	c.ID, c.FD, c.State, c.Probe, c.AtRisk = id, fd, s, s == passed, false
+	c.Slot = int(id % link.PageSlots)
 	c.Hash = 1<<63 + id // more than JSON's numbers in other languages
 	c.Client.set([]byte("::1"))
 	c.Method.set([]byte("G\xff"))
@@ -213,6 +215,10 @@ var remade = map[string]string{
 	"conn.worker":                "stateWorker.Conns",
 	"conn.place":                 "stateConns.Parked and others",
 	"conn.check":                 "stateConns.Unconfirmed",
+	"conn.look":                  "follow",
+	"workers.pages":              "follow",
+	"worker.page":                "remap",
+	"worker.asked":               "nobody is: remap",
 	"workers.all":                "stateWorkers.All",
 	"workers.in":                 "counted",
 	"workers.idle":               "stateWorkers.Idle",

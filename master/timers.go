@@ -61,6 +61,8 @@ var heads = [...]struct {
 	{func(l *loop) Time { return l.conns.waiting.next() }, (*loop).queueLate},
 	{func(l *loop) Time { return l.conns.ending.next() }, (*loop).drainLate},
 	{(*loop).confirmDue, (*loop).confirmOne},
+	{func(l *loop) Time { return l.workers.pages.recent.next() }, (*loop).lookLate},
+	{func(l *loop) Time { return l.workers.pages.lookAt }, (*loop).lookAgain},
 	{func(l *loop) Time { return l.workers.starts.next() }, (*loop).startLate},
 	{func(l *loop) Time { return l.workers.stops.next() }, (*loop).stopLate},
 	{func(l *loop) Time { return l.workers.terms.next() }, (*loop).termLate},

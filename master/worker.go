@@ -57,6 +57,8 @@ type worker struct {
 	piped  bool            // its stderr goes through us
 	proc   process.Process // PID is 0 until it is started
 	conns  []*conn
+	page   *link.Page // that is Page
+	asked  uint8      // to say DONE
 
 	offered node[worker] // in workers.idle or partial
 	timer   node[worker] // in workers.starts, stops, terms or awaiting
@@ -72,6 +74,9 @@ type workerFacts struct {
 	Link    int  // our end
 	End     int  // our duplicate of its end: what it did not receive comes back from there
 	Watched bool // our end is in the epoll set
+	Page    int  // the memory that it shares with us; -1 is none
+	Paged   bool // it says there what it has finished
+	Dones   uint64
 
 	Slots  int
 	Served uint64
@@ -109,6 +114,8 @@ type workers struct {
 	terms    list[worker] // got SIGTERM, have to be gone in time
 	awaiting list[worker] // dead, their group is not empty
 
+	pages pages
+
 	Grouping bool // new ones are to have control groups
 
 	sender   link.Sender
@@ -118,7 +125,7 @@ type workers struct {
 // add makes a worker in no state.
 func (s *workers) add(of *generation, now Time) *worker {
 	s.LastID++
-	w := &worker{of: of, workerFacts: workerFacts{ID: s.LastID, Link: -1, End: -1, Began: now}}
+	w := &worker{of: of, workerFacts: workerFacts{ID: s.LastID, Link: -1, End: -1, Page: -1, Began: now}}
 	w.proc.FD = -1
 	w.offered.of, w.timer.of = w, w
 	i := slices.Index(s.all, nil)
@@ -269,6 +276,7 @@ func (w *worker) release(c *conn) {
 			last := len(w.conns) - 1
 			w.conns[i], w.conns[last] = w.conns[last], nil
 			w.conns = w.conns[:last]
+			c.look.leave()
 			return
 		}
 	}
@@ -331,6 +339,7 @@ func (l *loop) forget(w *worker) {
 		l.gens.canary = nil
 	}
 	l.workers.remove(w)
+	w.dropPage()
 	for _, fd := range [...]int{w.Link, w.End, w.proc.FD} {
 		if fd >= 0 {
 			unix.Close(fd)

@@ -29,6 +29,7 @@ func first(dir string) bool {
 // workerMain is a worker that answers by what the URI says, after a start
 // that goes as the mode says: KIND[:ARG], or once@DIR@KIND[:ARG], with which
 // all but the first are plain, or onceGood@DIR, with which only the first is.
+// page! in front has the worker use its page; see pages_test.go for its kinds.
 func workerMain(mode string) {
 	if rest, ok := strings.CutPrefix(mode, "once@"); ok {
 		dir, then, _ := strings.Cut(rest, "@")
@@ -41,6 +42,7 @@ func workerMain(mode string) {
 			mode = "plain"
 		}
 	}
+	mode, paged := strings.CutPrefix(mode, "page!")
 	kind, arg, _ := strings.Cut(mode, ":")
 	switch kind {
 	case "deadly": // never ready, ends by any signal
@@ -55,6 +57,9 @@ func workerMain(mode string) {
 	end, err := link.Inherit()
 	if err != nil {
 		panic(err)
+	}
+	if paged {
+		pageOnly(end, kind, arg)
 	}
 	leave := make(chan os.Signal, 1)
 	signal.Notify(leave, unix.SIGTERM)
@@ -298,16 +303,20 @@ func serve(end *link.End, slots int) {
 func respond(end *link.End, p link.Packet) {
 	f := os.NewFile(uintptr(p.FD), "connection")
 	r := bufio.NewReader(f)
-	body := ""
+	body, mark := "", end.Mark(p)
 	if req, err := scgi.ReadRequest(r, 0); err == nil {
 		for order := range strings.SplitSeq(strings.TrimPrefix(req.Header.Get("REQUEST_URI"), "/"), "/") {
 			body += obeyOrder(order, req, p)
 		}
 	}
+	mark.Begin()
 	fmt.Fprintf(f, "Status: 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	mark.Finish(200, int64(len(body)), false)
 	unix.Shutdown(p.FD, unix.SHUT_RDWR)
 	f.Close()
-	end.Done(p.ID, 200, int64(len(body)))
+	if mark.Asked() {
+		end.Done(p.ID, 200, int64(len(body)))
+	}
 }
 
 func obeyOrder(order string, req *scgi.Request, p link.Packet) string {

@@ -246,7 +246,7 @@ func benchServer(t testing.TB) (s *server, pass func(text []byte)) {
 		if n, errno := send(client, [][]byte{text}); n != len(text) {
 			t.Fatal(errno)
 		}
-		if err := sender.SendConn(master, 1, 0, accepted); err != nil {
+		if err := sender.SendConn(master, 1, 0, link.NoSlot, accepted); err != nil {
 			t.Fatal(err)
 		}
 		closeFD(accepted)

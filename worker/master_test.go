@@ -30,6 +30,7 @@ type master struct {
 	ready  chan link.Message
 	closed chan struct{} // the reader has ended
 	keep   bool          // keep the copies beyond DONE
+	slot   int           // of the worker's page, for all connections
 	failed string        // what FAILED= said; read it after close
 
 	mu     sync.Mutex
@@ -49,7 +50,7 @@ func newMaster(t testing.TB) (m *master, worker int) {
 	}
 	m = &master{
 		t: t, file: os.NewFile(uintptr(fd), "master"), ready: make(chan link.Message, 1), closed: make(chan struct{}),
-		held: make(map[uint64]int), dones: make(map[uint64]link.Message),
+		slot: link.NoSlot, held: make(map[uint64]int), dones: make(map[uint64]link.Message),
 	}
 	m.change = sync.NewCond(&m.mu)
 	go m.read()
@@ -124,7 +125,7 @@ func (m *master) pass(conn int) (id uint64, err error) {
 	m.next++
 	m.held[m.next] = conn
 	err = link.ErrLeaving // when the process has ended, and the link with it
-	m.control(func(fd int) { err = m.sender.SendConn(fd, m.next, time.Millisecond, conn) })
+	m.control(func(fd int) { err = m.sender.SendConn(fd, m.next, time.Millisecond, m.slot, conn) })
 	if err != nil {
 		unix.Close(conn)
 		delete(m.held, m.next)
@@ -245,6 +246,11 @@ func inherit(t testing.TB, worker int) {
 func serve(t *testing.T, h http.HandlerFunc, opts ...Option) (m *master, stop func()) {
 	t.Helper()
 	checkFDs(t)
+	return serveUnchecked(t, h, opts...)
+}
+
+func serveUnchecked(t *testing.T, h http.HandlerFunc, opts ...Option) (m *master, stop func()) {
+	t.Helper()
 	m, worker := newMaster(t)
 	inherit(t, worker)
 	ended := make(chan error, 1)

@@ -180,7 +180,7 @@ func (m *testMaster) pass(fd int) <-chan link.Message {
 	done := make(chan link.Message, 1)
 	m.held[m.next], m.done[m.next] = fd, done
 	var s link.Sender
-	must(m.t, s.SendConn(m.fd, m.next, 0, fd))
+	must(m.t, s.SendConn(m.fd, m.next, 0, link.NoSlot, fd))
 	return done
 }
 

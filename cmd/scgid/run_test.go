@@ -281,12 +281,12 @@ func TestWorkersSeeNothingOfTheServiceManager(t *testing.T) {
 	for sc := bufio.NewScanner(out); sc.Scan(); {
 		line := sc.Text()
 		lines = append(lines, line)
-		if seen = line == "3"; seen {
+		if seen = line == "4"; seen {
 			break
 		}
 	}
-	if !seen || slices.Contains(lines, "4") {
-		t.Errorf("a worker's descriptors are not 0 to 3:\n%s", strings.Join(lines, "\n"))
+	if !seen || slices.Contains(lines, "5") {
+		t.Errorf("a worker's descriptors are not 0 to 4:\n%s", strings.Join(lines, "\n"))
 	}
 	for _, v := range append(ours, "LISTEN_PID=", "LISTEN_FDS=", "LISTEN_FDNAMES=") {
 		name, _, _ := strings.Cut(v, "=")

@@ -29,6 +29,7 @@ type Command struct {
 	Journal        string // SYSLOG_IDENTIFIER of a stream in the journal to be both of them, see JournalStream; "" is none
 	journalAt      string // the journal's socket; "" is the machine's
 	Link           int    // becomes LinkFD in the worker
+	Page           int    // becomes PageFD in the worker; 0 is none
 
 	NOFILE         int // RLIMIT_NOFILE, soft and hard; see setrlimit(2)
 	Nice           int // see setpriority(2)
@@ -40,8 +41,12 @@ type Command struct {
 	TasksMax  uint64 // of that group, processes and threads; 0 means no limit
 }
 
-// LinkFD is the number under which a worker finds its link.
-const LinkFD = 3
+// LinkFD and PageFD are the numbers under which a worker finds its link and its
+// page.
+const (
+	LinkFD = 3
+	PageFD = 4
+)
 
 // A Process is a started worker, the leader of a process group of its own.
 type Process struct {
@@ -86,7 +91,11 @@ func fork(c Command, entry int) (pid, pidfd int, err error) {
 		return 0, -1, os.NewSyscallError("open /dev/null", err)
 	}
 	defer unix.Close(null)
-	files := []uintptr{uintptr(null), uintptr(c.Stdout), uintptr(c.Stderr), uintptr(c.Link)}
+	page := ^uintptr(0) // closed
+	if c.Page > 0 {
+		page = uintptr(c.Page)
+	}
+	files := []uintptr{uintptr(null), uintptr(c.Stdout), uintptr(c.Stderr), uintptr(c.Link), page}
 	if entry >= 0 {
 		files = append(files, uintptr(entry)) // becomes entryFD
 	}

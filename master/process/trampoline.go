@@ -16,7 +16,7 @@ const trampolineName = "scgid-worker-exec"
 
 // entryFD is the number under which the trampoline finds the cgroup.procs of
 // the worker's control group, if there is one.
-const entryFD = LinkFD + 1
+const entryFD = PageFD + 1
 
 // trampolineArgs is the command line that Trampoline understands.
 func trampolineArgs(c Command, group bool) []string {
@@ -74,7 +74,7 @@ func enter(args []string) error {
 	}
 	nofile, nice, oom := n[0], n[1], n[2]
 	// Whatever the master was itself started with stays out of the worker.
-	if err := unix.CloseRange(LinkFD+1, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+	if err := unix.CloseRange(PageFD+1, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return os.NewSyscallError("close_range", err)
 	}
 	if oom != Unset {

@@ -170,7 +170,7 @@ func TestTheWSGIPageListsTheFlagsOfTheWorker(t *testing.T) {
 
 func TestTheWorkerPageNamesTheProtocol(t *testing.T) {
 	text := page(t, "scgid-worker.7")
-	for _, name := range []string{link.EnvFD, link.EnvWorker, link.EnvGeneration, link.EnvProtocol, link.EnvPool} {
+	for _, name := range []string{link.EnvFD, link.EnvPage, link.EnvWorker, link.EnvGeneration, link.EnvProtocol, link.EnvPool} {
 		if !strings.Contains(text, ".It Ev "+name+"\n") {
 			t.Errorf("scgid-worker.7 does not list %s", name)
 		}

@@ -30,6 +30,7 @@ type End struct {
 	room      room        // its memory
 	sending   sync.Mutex  // held by one that waits for room
 	closed    atomic.Bool // Close was called
+	page      *Page       // nil without one; it stays mapped, as connections may outlive the link
 
 	mu sync.RWMutex // held for reading by all who use fd
 	fd int          // -1 after Close
@@ -73,6 +74,41 @@ func NewEnd(fd int) (*End, error) {
 	return &End{fd: fd}, nil
 }
 
+// UsePage has connections published in the page that the master named in the
+// environment, if it named one of a version that we know. The worker says so by Ready, and from then on calls
+// the methods of each connection's Mark. It removes the variable and closes the
+// descriptor.
+func (e *End) UsePage() error {
+	value, ok := os.LookupEnv(EnvPage)
+	if !ok {
+		return nil
+	}
+	os.Unsetenv(EnvPage)
+	fd, err := strconv.Atoi(value)
+	if err != nil || fd < 0 {
+		return fmt.Errorf("%s=%q is not a descriptor", EnvPage, value)
+	}
+	defer unix.Close(fd)
+	page, err := MapPage(fd)
+	if err != nil {
+		return err
+	}
+	if string(page.mem[:len(pageMagic)]) != pageMagic {
+		page.Close() // another version: we do without
+		return nil
+	}
+	e.page = page
+	return nil
+}
+
+// Mark returns the place of a connection in the page.
+func (e *End) Mark(p Packet) Mark {
+	if e.page == nil || p.Slot < 0 || p.Slot >= PageSlots {
+		return Mark{}
+	}
+	return Mark{page: e.page, word: firstSlot + p.Slot*slotWords, id: p.ID & idMask}
+}
+
 // use lends the descriptor until unuse, which is called also after an error.
 func (e *End) use() (fd int, err error) {
 	e.mu.RLock()
@@ -106,6 +142,9 @@ func (e *End) Receive() (Packet, error) {
 // dump to stderr, or is empty.
 func (e *End) Ready(slots int, dumpSignal string) error {
 	text := "READY=1\nSLOTS=" + strconv.Itoa(slots)
+	if e.page != nil && slots <= PageSlots {
+		text += "\nPAGE=1"
+	}
 	if dumpSignal != "" {
 		text += "\nDUMPSIGNAL=" + dumpSignal
 	}
@@ -113,12 +152,14 @@ func (e *End) Ready(slots int, dumpSignal string) error {
 }
 
 // Done tells the master that connection id is finished. Close its descriptor
-// first: the master takes the slot for free from here on.
+// first: the master takes the slot for free from here on. With a page it is a
+// wake-up, and left out unless the connection's Mark is Asked.
 func (e *End) Done(id uint64, code int, length int64) error {
 	return e.send(done(id, code, length))
 }
 
-// Cut is Done for a reply that ended early.
+// Cut is Done for a reply that ended early. It is always sent: the master's
+// duplicate may hold up the end that the client is to see.
 func (e *End) Cut(id uint64, code int, length int64) error {
 	return e.send(append(done(id, code, length), "\nCUT=1"...))
 }

@@ -54,7 +54,7 @@ func TestReceiveWaitsForAConnection(t *testing.T) {
 		got <- p
 	}()
 	var s Sender
-	if err := s.SendConn(master, 3, 0, conn); err != nil {
+	if err := s.SendConn(master, 3, 0, NoSlot, conn); err != nil {
 		t.Fatal(err)
 	}
 	p := <-got
@@ -73,7 +73,7 @@ func TestLeaveWakesAndKeepsWhatWasSent(t *testing.T) {
 		go func() {
 			var s Sender
 			n := 0
-			for n < 5 && s.SendConn(master, uint64(n+1), 0, conn) == nil {
+			for n < 5 && s.SendConn(master, uint64(n+1), 0, NoSlot, conn) == nil {
 				n++
 			}
 			sent <- n

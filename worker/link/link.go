@@ -2,14 +2,15 @@
 // scgid-worker(7), text messages and passed connections over an AF_UNIX
 // SOCK_SEQPACKET pair.
 //
-//	worker -> master   READY=1 [SLOTS=n] [DUMPSIGNAL=name]
+//	worker -> master   READY=1 [SLOTS=n] [PAGE=1] [DUMPSIGNAL=name]
 //	                   DONE=<id> [CODE=n] [BYTES=n]
 //	                   STATUS=text | FAILED=text | EXTEND=<id> <usec>
-//	master -> worker   CONN=<id> WAITED=<usec>, with exactly one descriptor
+//	master -> worker   CONN=<id> WAITED=<usec> [SLOT=n], with exactly one descriptor
 //	                   end of file: finish what you hold, then exit 0
 //
 // A message is one packet of KEY=VALUE lines; unknown keys are passed over, as
-// in sd_notify(3). Every descriptor in an argument is borrowed unless its
+// in sd_notify(3). Beside the link a worker may share a page of memory with its
+// master, see Page. Every descriptor in an argument is borrowed unless its
 // function says otherwise.
 //
 // The package keeps no state about workers or connections and never waits on

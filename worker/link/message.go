@@ -12,6 +12,7 @@ import (
 type Message struct {
 	Ready      bool
 	Slots      int    // connections the worker takes at a time; 0 when not said
+	Page       bool   // it publishes in its page
 	DumpSignal []byte // name without SIG, such as USR2
 
 	HasDone bool
@@ -91,6 +92,8 @@ func (m *Message) set(key, value []byte) (used bool, err error) {
 	case "SLOTS":
 		n, ok = bounded(value, 1, MaxSlots)
 		m.Slots = int(n)
+	case "PAGE":
+		m.Page, ok = true, string(value) == "1"
 	case "DUMPSIGNAL":
 		m.DumpSignal, ok = value, len(value) > 0
 	case "STATUS":
@@ -144,17 +147,25 @@ func bounded(b []byte, least, most uint64) (uint64, bool) {
 	return n, ok && n >= least && n <= most
 }
 
+// NoSlot is the slot of a connection that has no place in a page.
+const NoSlot = -1
+
 // appendConn writes the master's message about connection id, which waited so
-// long for a worker.
-func appendConn(dst []byte, id uint64, waited time.Duration) []byte {
+// long for a worker, and has this slot of the worker's page.
+func appendConn(dst []byte, id uint64, waited time.Duration, slot int) []byte {
 	dst = append(dst, "CONN="...)
 	dst = strconv.AppendUint(dst, id, 10)
 	dst = append(dst, "\nWAITED="...)
-	return strconv.AppendInt(dst, max(0, waited.Microseconds()), 10)
+	dst = strconv.AppendInt(dst, max(0, waited.Microseconds()), 10)
+	if slot >= 0 {
+		dst = strconv.AppendInt(append(dst, "\nSLOT="...), int64(slot), 10)
+	}
+	return dst
 }
 
 // parseConn reads the master's message.
-func parseConn(packet []byte) (id uint64, waited time.Duration, err error) {
+func parseConn(packet []byte) (id uint64, waited time.Duration, slot int, err error) {
+	slot = NoSlot
 	for len(packet) > 0 {
 		var line []byte
 		line, packet, _ = bytes.Cut(packet, newline)
@@ -167,13 +178,16 @@ func parseConn(packet []byte) (id uint64, waited time.Duration, err error) {
 		case "WAITED":
 			n, ok = number(value)
 			waited = time.Duration(min(n, 1<<53)) * time.Microsecond
+		case "SLOT":
+			n, ok = bounded(value, 0, PageSlots-1)
+			slot = int(n)
 		}
 		if !ok {
-			return 0, 0, &ParseError{fmt.Sprintf("bad value %.40q of %s", value, key)}
+			return 0, 0, NoSlot, &ParseError{fmt.Sprintf("bad value %.40q of %s", value, key)}
 		}
 	}
 	if id == 0 {
-		return 0, 0, &ParseError{"a packet without CONN="}
+		return 0, 0, NoSlot, &ParseError{"a packet without CONN="}
 	}
-	return id, waited, nil
+	return id, waited, slot, nil
 }

@@ -18,7 +18,7 @@ func TestSendConnGivesACopy(t *testing.T) {
 	master, worker := pair(t)
 	conn, client := stream(t)
 	var s Sender
-	if err := s.SendConn(master, 42, 1234567*time.Nanosecond, conn); err != nil {
+	if err := s.SendConn(master, 42, 1234567*time.Nanosecond, NoSlot, conn); err != nil {
 		t.Fatal(err)
 	}
 	p := take(t, worker)
@@ -63,14 +63,14 @@ func TestSendConnBorrowsOnError(t *testing.T) {
 	closeNow(t, worker)
 	var s Sender
 	for _, fd := range []int{master, conn, -1} { // gone, no link at all, no descriptor
-		if err := s.SendConn(fd, 1, 0, conn); fd != conn && err == nil {
+		if err := s.SendConn(fd, 1, 0, NoSlot, conn); fd != conn && err == nil {
 			t.Errorf("descriptor %d took a connection", fd)
 		}
 		if !isOpen(conn) || !isOpen(master) {
 			t.Fatal("SendConn closed what it borrowed")
 		}
 	}
-	if err := s.SendConn(master, 1, 0, -1); !errors.Is(err, unix.EBADF) {
+	if err := s.SendConn(master, 1, 0, NoSlot, -1); !errors.Is(err, unix.EBADF) {
 		t.Errorf("passing no descriptor: %v, want EBADF", err)
 	}
 }
@@ -83,14 +83,14 @@ func TestSendConnSaysFull(t *testing.T) {
 	var err error
 	sent := 0
 	for sent = 0; sent < 10_000 && err == nil; sent++ {
-		err = s.SendConn(master, uint64(sent+1), 0, conn)
+		err = s.SendConn(master, uint64(sent+1), 0, NoSlot, conn)
 	}
 	if err != ErrFull {
 		t.Fatalf("after %d connections: %v, want ErrFull", sent, err)
 	}
 	p := take(t, worker)
 	unix.Close(p.FD)
-	if err := s.SendConn(master, 99, 0, conn); err != nil {
+	if err := s.SendConn(master, 99, 0, NoSlot, conn); err != nil {
 		t.Errorf("after one was received: %v", err)
 	}
 }
@@ -102,12 +102,12 @@ func TestSendConnSaysLeaving(t *testing.T) {
 		conn, _ := stream(t)
 		var s Sender
 		for id := range uint64(3) {
-			if err := s.SendConn(master, id+1, 0, conn); err != nil {
+			if err := s.SendConn(master, id+1, 0, NoSlot, conn); err != nil {
 				t.Fatal(err)
 			}
 		}
 		unix.Shutdown(worker, unix.SHUT_RD)
-		if err := s.SendConn(master, 4, 0, conn); err != ErrLeaving {
+		if err := s.SendConn(master, 4, 0, NoSlot, conn); err != ErrLeaving {
 			t.Errorf("%v, want ErrLeaving", err)
 		}
 		wantQueued(t, worker, 3)
@@ -117,12 +117,12 @@ func TestSendConnSaysLeaving(t *testing.T) {
 		master, worker := pair(t)
 		conn, _ := stream(t)
 		var s Sender
-		if err := s.SendConn(master, 1, 0, conn); err != nil {
+		if err := s.SendConn(master, 1, 0, NoSlot, conn); err != nil {
 			t.Fatal(err)
 		}
 		closeNow(t, worker)
 		for range 2 { // ECONNRESET, then EPIPE
-			if err := s.SendConn(master, 2, 0, conn); err != ErrLeaving {
+			if err := s.SendConn(master, 2, 0, NoSlot, conn); err != ErrLeaving {
 				t.Errorf("%v, want ErrLeaving", err)
 			}
 		}
@@ -152,7 +152,7 @@ func TestRetireGivesQueuedPacketsThenEOF(t *testing.T) {
 	conn, _ := stream(t)
 	var s Sender
 	for id := range uint64(3) {
-		if err := s.SendConn(master, id+1, 0, conn); err != nil {
+		if err := s.SendConn(master, id+1, 0, NoSlot, conn); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -180,7 +180,7 @@ func TestUnreceivedPacketComesBackThroughADuplicate(t *testing.T) {
 	defer unix.Close(dup)
 	conn, client := stream(t)
 	var s Sender
-	if err := s.SendConn(master, 5, 0, conn); err != nil {
+	if err := s.SendConn(master, 5, 0, NoSlot, conn); err != nil {
 		t.Fatal(err)
 	}
 	closeNow(t, worker)
@@ -203,7 +203,7 @@ func TestQueuedPacketsSurviveTheOtherEnd(t *testing.T) {
 		master, worker := pair(t)
 		conn, _ := stream(t)
 		var s Sender
-		if err := s.SendConn(master, 1, 0, conn); err != nil {
+		if err := s.SendConn(master, 1, 0, NoSlot, conn); err != nil {
 			t.Fatal(err)
 		}
 		unix.Write(worker, []byte("DONE=9"))
@@ -215,7 +215,7 @@ func TestQueuedPacketsSurviveTheOtherEnd(t *testing.T) {
 		master, worker := pair(t)
 		conn, _ := stream(t)
 		var s Sender
-		if err := s.SendConn(master, 1, 0, conn); err != nil {
+		if err := s.SendConn(master, 1, 0, NoSlot, conn); err != nil {
 			t.Fatal(err)
 		}
 		unix.Write(worker, []byte("DONE=9"))
@@ -276,7 +276,7 @@ func TestRecallGivesTheIDAndNoDescriptor(t *testing.T) {
 	conn, client := stream(t)
 	var s Sender
 	for id := uint64(1); id <= 2; id++ {
-		if err := s.SendConn(master, id, time.Second, conn); err != nil {
+		if err := s.SendConn(master, id, time.Second, NoSlot, conn); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -415,7 +415,7 @@ func TestSendConnAndReceiveAllocateNothing(t *testing.T) {
 	conn, _ := stream(t)
 	s, r := new(Sender), new(Receiver)
 	if n := testing.AllocsPerRun(100, func() {
-		if err := s.SendConn(master, 1<<60, time.Hour, conn); err != nil {
+		if err := s.SendConn(master, 1<<60, time.Hour, NoSlot, conn); err != nil {
 			t.Error(err)
 		}
 	}); n != 0 {
@@ -469,7 +469,7 @@ func sendUntilBusy(t *testing.T) {
 	var s Sender
 	var err error
 	for id := uint64(1); id < 200 && err == nil; id++ {
-		err = s.SendConn(master, id, 0, conn)
+		err = s.SendConn(master, id, 0, NoSlot, conn)
 	}
 	if err != ErrBusy {
 		t.Fatalf("%v, want ErrBusy", err)
@@ -477,7 +477,7 @@ func sendUntilBusy(t *testing.T) {
 	p := take(t, worker)
 	unix.Close(p.FD)
 	unix.Close(take(t, worker).FD)
-	if err := s.SendConn(master, 1, 0, conn); err != nil {
+	if err := s.SendConn(master, 1, 0, NoSlot, conn); err != nil {
 		t.Errorf("after two were received: %v", err)
 	}
 }

@@ -24,11 +24,11 @@ type Sender struct {
 }
 
 // SendConn gives the worker behind fd, the master's end of its link, a copy of
-// the connection conn. It borrows both descriptors: the caller still closes
+// the connection conn, with a slot of the worker's page or NoSlot. It borrows both descriptors: the caller still closes
 // them, whatever the error. It never blocks. ErrFull, ErrLeaving and ErrBusy
 // mean what they say; any other error names the system call.
-func (s *Sender) SendConn(fd int, id uint64, waited time.Duration, conn int) error {
-	text := appendConn(s.text[:0], id, waited)
+func (s *Sender) SendConn(fd int, id uint64, waited time.Duration, slot, conn int) error {
+	text := appendConn(s.text[:0], id, waited, slot)
 	s.iov.Base = &text[0]
 	s.iov.SetLen(len(text))
 

@@ -19,6 +19,7 @@ func receiveError(errno unix.Errno) error {
 type Packet struct {
 	ID     uint64
 	Waited time.Duration // from accept to pass
+	Slot   int           // in the worker's page, or NoSlot
 	FD     int           // blocking and close-on-exec; the receiver closes it
 }
 
@@ -76,7 +77,7 @@ func Recall(fd int) (id uint64, err error) {
 	case flags&unix.MSG_TRUNC != 0:
 		return 0, &ParseError{"a packet longer than the protocol allows"}
 	}
-	id, _, err = parseConn(buf[:n])
+	id, _, _, err = parseConn(buf[:n])
 	return id, err
 }
 
@@ -91,8 +92,8 @@ func judge(packet []byte, fds []int, flags int) (Packet, error) {
 	if len(fds) != 1 {
 		return Packet{}, &ParseError{"a packet without exactly one descriptor"}
 	}
-	id, waited, err := parseConn(packet)
-	return Packet{ID: id, Waited: waited, FD: fds[0]}, err
+	id, waited, slot, err := parseConn(packet)
+	return Packet{ID: id, Waited: waited, Slot: slot, FD: fds[0]}, err
 }
 
 // recvmsg passes over ECONNRESET. Linux reports it once, before the packets
