@@ -31,6 +31,7 @@ type Conn struct {
 
 	socket *socket // the same
 	end    *link.End
+	mark   link.Mark
 	id     uint64
 	waited time.Duration
 
@@ -43,8 +44,9 @@ type Conn struct {
 
 // newConn takes the descriptor of p.
 func newConn(p link.Packet, end *link.End) *Conn {
-	s := newSocket(p.FD)
-	return &Conn{Conn: s, socket: s, end: end, id: p.ID, waited: p.Waited}
+	mark := end.Mark(p)
+	s := newSocket(p.FD, mark)
+	return &Conn{Conn: s, socket: s, end: end, mark: mark, id: p.ID, waited: p.Waited}
 }
 
 // ID returns the number under which the master knows the connection.
@@ -76,14 +78,33 @@ func (c *Conn) Whole() { c.whole = true }
 // such thing. The master's log and counters say it of both.
 func (c *Conn) Cut() { c.cut = true }
 
-// SyscallConn gives access to the descriptor, which is non-blocking.
+// SyscallConn gives access to the descriptor, which is non-blocking. A reply is
+// taken for begun at the first call of the RawConn's Write or of Conn's own
+// methods: do not write in its Control before that. (A master whose worker dies
+// sends a reply of its own where none has begun.)
 func (c *Conn) SyscallConn() (syscall.RawConn, error) {
-	return c.socket.SyscallConn()
+	raw, err := c.socket.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	return rawConn{raw, c.mark}, nil
+}
+
+// A rawConn is a connection's RawConn.
+type rawConn struct {
+	syscall.RawConn
+	mark link.Mark
+}
+
+func (c rawConn) Write(f func(fd uintptr) bool) error {
+	c.mark.Begin()
+	return c.RawConn.Write(f)
 }
 
 // Done ends the reply, closes the connection and tells the master, with the
 // status of the reply and the bytes of its body (0: not said). It is called
-// once, when nobody reads or writes any more; later calls do nothing.
+// once, when nobody reads or writes any more; later calls do nothing. It says so
+// in the worker's page, and by a message only if the master waits for that.
 //
 // The end of the connection is the end of an SCGI reply, and the master holds
 // a duplicate, so Done shuts the connection down. When the request was not
@@ -91,13 +112,14 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 // that make it last up to two seconds; closing over unread bytes would reset
 // the reply.
 //
-// The error is that of the message to the master. When the master is gone there
+// The error is that of the message to the master, if there is one. When the master is gone there
 // is nothing else to do than to continue until Accept returns io.EOF.
 func (c *Conn) Done(code int, bytes int64) error {
 	if c.done.Swap(true) {
 		return nil
 	}
 	if c.cut && c.socket.closeResets() {
+		c.mark.Finish(code, bytes, true)
 		c.Conn.Close() // the reset comes when the master closes its duplicate
 		return c.end.Cut(c.id, code, bytes)
 	}
@@ -106,12 +128,16 @@ func (c *Conn) Done(code int, bytes int64) error {
 		c.Conn.SetReadDeadline(time.Now().Add(drainTime))
 		io.CopyN(io.Discard, c.Conn, rest)
 	}
+	c.mark.Finish(code, bytes, c.cut)
 	c.socket.shutdown(unix.SHUT_RDWR)
 	c.Conn.Close()
-	if c.cut {
+	switch {
+	case c.cut:
 		return c.end.Cut(c.id, code, bytes)
+	case c.mark.Asked():
+		return c.end.Done(c.id, code, bytes)
 	}
-	return c.end.Done(c.id, code, bytes)
+	return nil
 }
 
 // Close is Done without a word about the reply.

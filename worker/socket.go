@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scgid/scgid/worker/link"
 )
 
 // A socket is a passed connection as a net.Conn. Nearly every request has come
@@ -20,7 +22,8 @@ import (
 // Deadlines are those of net.Conn. Until there is a file they are no more than
 // two times, which are compared when a call begins.
 type socket struct {
-	fd int // owned; the number is valid while users > 0 or !closed
+	fd   int       // owned; the number is valid while users > 0 or !closed
+	mark link.Mark // says that a reply has begun
 
 	mu          sync.Mutex // guards what follows; not held while anybody waits
 	users       int        // calls in progress that use fd
@@ -38,7 +41,7 @@ const (
 )
 
 // newSocket takes fd, a connected stream socket.
-func newSocket(fd int) *socket { return &socket{fd: fd} }
+func newSocket(fd int, mark link.Mark) *socket { return &socket{fd: fd, mark: mark} }
 
 // use begins a call. Without an error the caller calls unuse at the end: until
 // then the number is not given to another descriptor.
@@ -200,6 +203,7 @@ func (s *socket) writeAll(parts [][]byte) (total int64, err error) {
 		return 0, s.failed("write", err)
 	}
 	defer s.unuse()
+	s.mark.Begin()
 	for len(parts) > 0 {
 		n, errno := send(s.fd, parts)
 		if errno == unix.EAGAIN {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scgid/scgid/worker/link"
 )
 
 // pair makes both ends of a connection, the second as a worker has it.
@@ -21,7 +23,7 @@ func pair(t *testing.T, network string) (client net.Conn, s *socket) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = newSocket(accepted)
+	s = newSocket(accepted, link.Mark{})
 	t.Cleanup(func() { client.Close(); s.Close() })
 	return client, s
 }
@@ -118,7 +120,7 @@ func TestCloseAtAnyMomentHitsNobodyElse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := newSocket(accepted)
+		s := newSocket(accepted, link.Mark{})
 		var all sync.WaitGroup
 		for _, use := range []func(){
 			func() { s.Read(make([]byte, 1)) },

@@ -36,12 +36,16 @@ type Worker struct {
 	once   sync.Once
 }
 
-// Open takes the link that the master put into the environment. From here on
-// SIGTERM means Leave and SIGINT is ignored. The master sends nothing before
-// Ready. The error is link.ErrNoMaster when there is no master.
+// Open takes the link that the master put into the environment, and the page
+// beside it. From here on SIGTERM means Leave and SIGINT is ignored. The master
+// sends nothing before Ready. The error is link.ErrNoMaster when there is no master.
 func Open() (*Worker, error) {
 	end, err := link.Inherit()
 	if err != nil {
+		return nil, err
+	}
+	if err := end.UsePage(); err != nil {
+		end.Close()
 		return nil, err
 	}
 	return newWorker(end), nil
