@@ -144,5 +144,5 @@ func TestNothingNewerThanPython39(t *testing.T) {
 }
 
 const standard = " argparse ast atexit builtins contextlib errno faulthandler fcntl gc importlib importlib.machinery importlib.util io " +
-	"linecache os re select signal socket stat struct sys threading time tokenize traceback unicodedata html http urllib.parse " +
+	"linecache mmap os re select signal socket stat struct sys threading time tokenize traceback unicodedata html http urllib.parse " +
 	"wsgiref.validate _queue _signal _socket _suggestions _thread "

@@ -56,6 +56,8 @@ type worker struct {
 	ready  string
 	exited chan struct{} // closed when cmd has been waited for
 
+	slot string // what CONN says of the page
+
 	mu    sync.Mutex
 	next  int
 	done  map[int]chan string
@@ -262,7 +264,7 @@ func (w *worker) pass(fd int) (*request, error) {
 	r := &request{w: w, id: w.next, fd: fd, done: make(chan string, 1)}
 	w.done[r.id] = r.done
 	w.mu.Unlock()
-	text := fmt.Sprintf("CONN=%d\nWAITED=1500", r.id)
+	text := fmt.Sprintf("CONN=%d\nWAITED=1500%s", r.id, w.slot)
 	if _, _, err := w.link.WriteMsgUnix([]byte(text), unix.UnixRights(fd), nil); err != nil {
 		return nil, err
 	}

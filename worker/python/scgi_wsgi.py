@@ -52,6 +52,7 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 from gc import collect, freeze
 from http import HTTPStatus
 from io import BufferedRandom, BufferedReader, BufferedWriter, FileIO, TextIOWrapper
+from mmap import mmap
 from os import O_CLOEXEC, O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR, O_TMPFILE, _exit, environ, fstat, ftruncate, getcwd
 from os import pread, pwrite, register_at_fork, sendfile, set_inheritable, unlink, urandom
 from os import close as close_fd
@@ -64,7 +65,7 @@ from signal import Signals as Names
 from stat import S_ISREG
 from struct import Struct, unpack
 from threading import Thread
-from time import monotonic
+from time import monotonic, monotonic_ns
 from traceback import format_exception
 
 # traceback imports these when it first needs them.
@@ -95,6 +96,8 @@ FIRST_READ = 16384
 BLOCK = 1 << 18
 JOIN = 1 << 16  # a first chunk up to this size is copied behind the headers
 MEMORY_SPOOL = 1 << 20
+PAGE_SLOTS = 126
+PAGE_IDS = (1 << 48) - 1
 HIGH_FD = 500  # descriptors from here on are out of the way of applications that close the low ones
 
 CONTROL_ROOM = CMSG_SPACE(4 * 4)  # room for 4 descriptors; the kernel closes more
@@ -972,9 +975,11 @@ class Reply:
     chunked = None  # what undoes the application's own framing
     looked = 0.0  # when the client was last looked for
 
-    def __init__(self, conn, input):
+    def __init__(self, conn, input, page, ident):
         self.conn = conn
         self.input = input
+        self.page = page
+        self.ident = ident
         self.head = None  # header bytes, from start_response on
         self.begun = False  # the headers are on their way
 
@@ -1028,6 +1033,7 @@ class Reply:
         if self.length is None and self.code not in (204, 304) and (known or known == 0 and not self.bodiless):
             self.length = known
         self.begun = True
+        self.page.begin(self.ident)
         if self.length is None or self.code == 204:
             return self.head + b"\r\n"
         return self.head + b"Content-Length: %d\r\n\r\n" % self.length
@@ -1106,6 +1112,7 @@ class Reply:
         if self.input.left or size > JOIN or stated is not None and stated != size:
             return False
         self.begun = True
+        self.page.begin(self.ident)
         self.length = size
         try:
             self.conn.sendall(b"%bContent-Length: %d\r\n\r\n%b" % (head, size, data))
@@ -1236,11 +1243,59 @@ def descriptors(control):
     return found
 
 
+BEGUN, FINISHED, CUT = 1 << 60, 1 << 61, 1 << 62
+
+
+class Page:
+    """The memory that the worker shares with the master, see scgid-worker(7): what is
+    finished is published there, and the master told only while it waits for that.
+
+    An item of a memoryview is stored by a copy of eight aligned bytes, which is one store
+    of the processor, and loaded likewise. Between the store of FINISHED and the load of
+    the flag are the system calls that end the connection; they keep the order, as
+    package link argues. begin's store comes before the call that writes."""
+
+    def __init__(self, words=None):
+        self.words = words  # None without a page
+        self.states = {}  # where the state of each connection is, by id; 0 once it is finished
+
+    def passed(self, ident, text):
+        """Takes note of the slot that CONN names."""
+        slot = text.partition(b"\nSLOT=")[2].partition(b"\n")[0]
+        if slot and self.words is not None and 0 <= int(slot) < PAGE_SLOTS:
+            self.states[ident] = 8 + 4 * int(slot)
+
+    def begin(self, ident):
+        """Says that a reply has begun, before its first byte is written."""
+        state = self.states.get(ident)
+        if state:
+            self.words[state] = ident & PAGE_IDS | BEGUN
+
+    def finish(self, ident, code, sent, cut):
+        """Says that nothing is left to be done but the end of the connection."""
+        state = self.states.get(ident)
+        if state:
+            self.states[ident] = 0
+            self.words[state + 1] = sent
+            self.words[state + 2] = monotonic_ns()
+            self.words[state] = ident & PAGE_IDS | code << 48 | BEGUN | FINISHED | (CUT if cut else 0)
+
+    def waits(self, ident):
+        """Says, after that end, whether the master has to be told by DONE."""
+        return self.states.pop(ident, None) != 0 or self.words[1] != 0
+
+    def forked(self):
+        """In a child of the application: the connections are its parent's."""
+        self.words = None
+        self.states = {}
+
+
 class Link:
     """The worker's end of the link: protocol 1, SOCK_SEQPACKET."""
 
-    def __init__(self, sock):
+    def __init__(self, sock, page):
         self.sock = sock
+        self.page = page
         self.inode = fstat(sock.fileno()).st_ino
         self.conns = {}  # socket objects by descriptor, see connection
         self.held = set()  # descriptors of connections that are being served
@@ -1259,7 +1314,9 @@ class Link:
             fds = descriptors(control)
             if text.startswith(b"CONN=") and len(fds) == 1:
                 try:
-                    return *parse_conn(text), fds[0]
+                    ident, waited = parse_conn(text)
+                    self.page.passed(ident, text)
+                    return ident, waited, fds[0]
                 except ValueError:
                     pass
             for fd in fds:
@@ -1313,6 +1370,7 @@ class Link:
     def forked(self):
         """In a child of the application: the link and the connections are its parent's."""
         self.child = True
+        self.page.forked()
         self.sock.close()
         self.forget()
         for fd in self.held:
@@ -1527,11 +1585,12 @@ class Worker:
                 conn = link.connection(fd)
             except OSError as error:
                 note("connection %d: %s" % (ident, error))
+                link.page.waits(ident)
                 link.send(b"DONE=%d" % ident)
                 return
             fd = conn.fileno()
         link.held.add(fd)
-        reply = Reply(conn, Input(conn, self.options))
+        reply = Reply(conn, Input(conn, self.options), link.page, ident)
         failure = None
         try:
             self.answer(reply, waited)
@@ -1544,14 +1603,15 @@ class Worker:
             self.guard(ident, self.excuse, reply, failure)
             failure = None
         cut = reply.sent != reply.length and reply.broken()
-        done = b"DONE=%d\nCODE=%d\nBYTES=%d" % (ident, reply.code, reply.sent) if reply.code else b"DONE=%d" % ident
         if self.slots == 1 and monotonic() >= self.take_at:
             self.take_signals()
         try:
             self.finish(reply, fd, cut)
         except BaseException as error:
             note("connection %d: %s at its end" % (ident, type(error).__name__))
-        link.send(done + b"\nCUT=1" if cut else done)
+        if link.page.waits(ident) or cut:
+            done = b"DONE=%d\nCODE=%d\nBYTES=%d" % (ident, reply.code, reply.sent) if reply.code else b"DONE=%d" % ident
+            link.send(done + b"\nCUT=1" if cut else done)
 
     def guard(self, ident, step, *args):
         """Takes a step that must not cost the worker or a thread, nor DONE, whatever
@@ -1617,6 +1677,7 @@ class Worker:
             if unread and not reply.gone:
                 conn.shutdown(SHUT_WR)
                 drain(conn, min(unread, self.options.max_drain))
+            reply.page.finish(reply.ident, reply.code, reply.sent, cut)
             conn.shutdown(SHUT_RDWR)
         except OSError:
             pass  # the client was quicker
@@ -1857,7 +1918,21 @@ def take_link():
         sys.exit("scgi_wsgi: SCGID_WORKER_FD=%s is not a Unix socket of type SOCK_SEQPACKET" % text)
     sock = Socket(fileno=raise_fd(sock.detach(), HIGH_FD))
     sock.setblocking(True)
-    return Link(sock)
+    return Link(sock, take_page())
+
+
+def take_page():
+    """Takes the page that scgid left beside the link, if it is of the version we know."""
+    text = environ.pop("SCGID_PAGE_FD", None)
+    if text is None:
+        return Page()
+    try:
+        fd = int(text)
+        memory = mmap(fd, 4096)
+        close_fd(fd)
+    except (OSError, ValueError, OverflowError) as error:
+        sys.exit("scgi_wsgi: SCGID_PAGE_FD=%s is not a page: %s" % (text, error))
+    return Page(memoryview(memory).cast("Q") if memory[:8] == b"SCGIDPG1" else None)
 
 
 def one_line(text, limit=400):
@@ -1942,7 +2017,10 @@ def main(argv=None):
     fill_low_fds()
     collect()
     freeze()  # what the import left stays: no collection needs to look at it again
-    link.send(b"READY=1\nSLOTS=%d\nDUMPSIGNAL=USR2" % worker.slots)
+    if worker.slots > PAGE_SLOTS:
+        link.page.forked()
+    page = b"" if link.page.words is None else b"\nPAGE=1"
+    link.send(b"READY=1\nSLOTS=%d\nDUMPSIGNAL=USR2" % worker.slots + page)
     status = 0
     try:
         worker.serve()
