@@ -33,18 +33,22 @@ type listener struct {
 	watched    bool   // it is in the epoll set
 	broken     bool   // accept failed, and is tried again at listenDue
 	burst      bool   // they come several at a time: accept until there is none
+	guesses    int    // of a burst that are left out: the last was wrong
 	accepted   int    // since there was none
 	acceptedAt uint64 // the turn in which the last one was accepted
 }
 
 // readable takes the event that a connection is there. Right after one was
-// accepted it says that there were more.
+// accepted it says that there were more, or that nothing else happens than that
+// they come one by one: then there is none behind it, and not the next times.
 func (from *listener) readable(turn uint64) {
 	from.pending = true
 	switch {
-	case from.acceptedAt+1 == turn:
+	case from.burst:
+	case from.acceptedAt+1 == turn && from.guesses == 0:
 		from.burst = true
-	case !from.burst:
+	default:
+		from.guesses = max(from.guesses-1, 0)
 		from.accepted = 0
 	}
 }
@@ -58,6 +62,9 @@ func (from *listener) tookOne(turn uint64) {
 
 // drained notes that no connection is there.
 func (from *listener) drained() {
+	if from.burst && from.accepted <= 1 {
+		from.guesses = 64
+	}
 	from.burst = from.accepted > 1
 	from.accepted = 0
 	from.pending = false
