@@ -58,7 +58,8 @@ func TestScripts(t *testing.T) {
 }
 
 // workerMain notes each request's key in the file journal as soon as it has
-// read the request: one line for each execution.
+// read the request: one line for each execution. Every other worker has a page,
+// so that both kinds meet in one pool.
 func workerMain(journal string) {
 	end, err := link.Inherit()
 	if err != nil {
@@ -76,6 +77,11 @@ func workerMain(journal string) {
 			end.Leave()
 		}
 	}()
+	if id, _ := strconv.Atoi(os.Getenv(link.EnvWorker)); id%2 == 0 {
+		if err := end.UsePage(); err != nil {
+			panic(err)
+		}
+	}
 	end.Ready(1, "")
 	for {
 		p, err := end.Receive()
@@ -85,7 +91,7 @@ func workerMain(journal string) {
 		if err != nil {
 			panic(err)
 		}
-		f, status := os.NewFile(uintptr(p.FD), "connection"), 200
+		f, status, mark := os.NewFile(uintptr(p.FD), "connection"), 200, end.Mark(p)
 		if req, err := scgi.ReadRequest(bufio.NewReader(f), 0); err == nil {
 			key := req.Header.Get("REQUEST_URI")
 			io.WriteString(notes, key+"\n")
@@ -105,11 +111,15 @@ func workerMain(journal string) {
 			if n, ok := asked(key); ok {
 				status = n
 			}
+			mark.Begin()
 			fmt.Fprintf(f, "Status: %d OK\r\n\r\n%s", status, answer)
 		}
+		mark.Finish(status, 0, false)
 		unix.Shutdown(p.FD, unix.SHUT_RDWR)
 		f.Close()
-		end.Done(p.ID, status, 0)
+		if mark.Asked() {
+			end.Done(p.ID, status, 0)
+		}
 	}
 }
 
