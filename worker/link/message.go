@@ -26,6 +26,10 @@ type Message struct {
 
 	Extend   uint64 // id of the connection that wants more time
 	ExtendBy time.Duration
+
+	Preload []byte // level at which the sender is, or is about to be, a preloaded process
+	Refused []byte // why the sender cannot be one
+	Worker  uint64 // id of the worker that was asked for, and that Failed is about; else 0
 }
 
 // MaxSlots bounds SLOTS=.
@@ -103,7 +107,7 @@ func (m *Message) set(key, value []byte) (used bool, err error) {
 	case "EXTEND":
 		ok = m.setExtend(value)
 	default:
-		return false, nil
+		return m.setPreload(key, value)
 	}
 	if !ok {
 		return false, &ParseError{fmt.Sprintf("bad value %.40q of %s", value, key)}

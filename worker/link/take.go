@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -64,9 +65,14 @@ func (r *room) take(fd, flags int) (Packet, error) {
 // worker, and returns the id of its connection. It never waits; the error is as
 // of Take. It has no use for the descriptor, and gives no room for it, so the
 // kernel drops it: a process that may open no more gets its packet all the same.
+//
+// It passes over GO=1, which a worker that was forked may not have received.
 func Recall(fd int) (id uint64, err error) {
 	var buf [MaxMessage]byte
 	n, _, flags, err := recvmsg(fd, buf[:], nil, unix.MSG_DONTWAIT)
+	if err == nil && bytes.Equal(buf[:n], goMessage) {
+		return Recall(fd)
+	}
 	switch {
 	case errors.Is(err, unix.EAGAIN):
 		return 0, ErrEmpty
