@@ -32,6 +32,13 @@ type Status struct {
 	Exits      map[string]uint64 `json:"exits"`               // of workers, by reason
 	Foreign    []Foreign         `json:"foreign,omitempty"`   // what came instead of requests
 	Operation  *Operation        `json:"operation,omitempty"` // in progress, or else the last one
+	Preload    *Preload          `json:"preload,omitempty"`   // nil when it is not configured
+}
+
+// Preload says how workers come to be.
+type Preload struct {
+	Level string `json:"level"`         // worker or application; no: workers are executed
+	PID   int    `json:"pid,omitempty"` // of the process that makes them; 0 without one at the moment
 }
 
 // Foreign is something that came to a listener and is no request: the web server

@@ -161,6 +161,7 @@ func (l *loop) finish(c *conn, m link.Message, ended Time) {
 // less.
 func (l *loop) serves(w *worker) {
 	w.of.Serves = true
+	w.of.Preload.Failed = 0
 	if w.of != l.gens.current {
 		return
 	}

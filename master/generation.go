@@ -13,7 +13,8 @@ import (
 // workers of a generation run the same code.
 type generation struct {
 	generationFacts
-	set Settings
+	set     Settings
+	preload preload
 }
 
 // generationFacts are what the next program needs to know of a generation,
@@ -28,6 +29,8 @@ type generationFacts struct {
 	Dir    raw
 
 	Serves bool // one of its workers has served a connection
+
+	Preload preloadFacts
 }
 
 // place puts a command where the generation runs: in its directory, and with
@@ -76,7 +79,11 @@ type generations struct {
 // add makes the next generation, of these settings. Nobody uses it until adopt.
 func (s *generations) add(set Settings) *generation {
 	s.LastNumber++
-	return &generation{generationFacts: generationFacts{Number: s.LastNumber}, set: set}
+	g := &generation{generationFacts: generationFacts{Number: s.LastNumber}, set: set}
+	if set.Preload != preloadNo {
+		g.Preload.Level = set.Preload
+	}
+	return g
 }
 
 // set are the settings of the generation that serves.

@@ -67,6 +67,7 @@ func (l *loop) run() error {
 		l.feed()
 		more = !l.acceptAll()
 		l.decide()
+		l.dismissPreloaded()
 		if l.gens.roll != nil {
 			l.watchRoll()
 		}
@@ -108,7 +109,7 @@ func (l *loop) handle(e *poller.Event) {
 			l.linkEvent(w, e.Ready())
 		}
 	case aboutProcess:
-		if w := l.workers.all[index]; w != nil && w.stamp() == e.Stamp() && w.State != gone {
+		if w := l.workers.all[index]; w != nil && w.stamp() == e.Stamp() && w.State != gone && w.started() {
 			l.reap(w)
 		}
 	}

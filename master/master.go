@@ -26,6 +26,7 @@ type Settings struct {
 	IdleExit    time.Duration // 0 is never
 
 	Command      process.Command `json:"-"` // Link, Groups, and Stdout and Stderr where 0, are filled in
+	Preload      string          // no, worker or application; "" is no
 	StartTimeout time.Duration
 	StopTimeout  time.Duration
 
@@ -54,6 +55,9 @@ func (set *Settings) check() error {
 		return errors.New("a time limit that is not positive")
 	case min(set.IdleTimeout, set.IdleExit) < 0 || min(set.QueueMax, set.Surge, set.Unavailable) < 0:
 		return errors.New("a negative value")
+	}
+	if err := checkPreload(set.Preload); err != nil {
+		return err
 	}
 	return set.Limits.Validate()
 }

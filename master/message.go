@@ -17,6 +17,10 @@ const (
 // linkEvent reads what a worker says. One packet a turn: the set is level
 // triggered, and no worker must keep us from the others.
 func (l *loop) linkEvent(w *worker, events uint32) {
+	if w.fork != nil {
+		l.startedFork(w)
+		return
+	}
 	over := events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
 	if over {
 		// It has shut down its writing side. That is not its end, which is
@@ -94,6 +98,9 @@ func (l *loop) apply(w *worker, m link.Message) error {
 		return l.done(w, m)
 	}
 	if err := l.rateLimit(w); err != nil {
+		return err
+	}
+	if used, err := l.preloadMessage(w, m); used || err != nil {
 		return err
 	}
 	if m.Extend != 0 && w.find(m.Extend) == nil {

@@ -15,6 +15,7 @@ import (
 //	                 of an operation: a reload or rollback (reload.go, canary.go),
 //	                 an upgrade (upgrade.go)
 //	started          a worker that was started, or not (start.go)
+//	askFor, adopted  a worker that is to be forked, or has been (fork.go)
 //	spawn, kill      a child that is not a worker (child.go)
 //	reapOrphans      SIGCHLD came (reap.go)
 //	stop, harden     Finish and Harden, for signals (stop.go)

@@ -31,6 +31,11 @@ func (l *loop) reap(w *worker) {
 	}
 	l.unwatchLink(w)
 	l.poll.Remove(w.proc.FD)
+	if w.Level != "" {
+		l.preloadedEnds(w, exit)
+		return
+	}
+	w.Ordered = w.Ordered || w.diedWithMaker(exit)
 	l.takeBack(w)
 	l.classifyExit(w, exit)
 	l.emit(control.Event{Kind: control.EventWorkerExited, Worker: w.ID, PID: w.proc.PID, Reason: exitReason(w, exit), Served: w.Served})

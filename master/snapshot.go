@@ -30,6 +30,7 @@ func (l *loop) status() control.Status {
 		},
 		Exits:   maps.Clone(l.count.Exits),
 		Foreign: l.foreignCounts(),
+		Preload: l.preloadStatus(),
 	}
 	if o := l.op.Now; o.ID != 0 {
 		s.Operation = &o
@@ -82,7 +83,7 @@ func (l *loop) failing() bool { return l.backoff.Failures > 0 && l.workers.in[re
 func (l *loop) workerList() []control.Worker {
 	all := []control.Worker{}
 	for _, w := range l.workers.all {
-		if w == nil || w.State == gone {
+		if w == nil || w.State == gone || w.Level != "" {
 			continue
 		}
 		x := control.Worker{

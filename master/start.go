@@ -31,20 +31,20 @@ func (l *loop) startOf(g *generation, t *canary) *worker {
 	w := l.workers.add(g, l.now)
 	w.canary, w.piped = t, t != nil
 	l.enter(w, starting)
-	l.reaper.inFlight++
 	l.count.Starts++
-	plan := *g // as it is now
-	vars := []string{
-		link.EnvFD + "=" + strconv.Itoa(process.LinkFD),
-		link.EnvWorker + "=" + strconv.FormatUint(w.ID, 10),
-		link.EnvGeneration + "=" + strconv.Itoa(g.Number),
-		link.EnvProtocol + "=" + strconv.Itoa(link.Protocol),
-		link.EnvPool + "=" + l.host.Name,
+	l.makeProcess(w)
+	return w
+}
+
+// exec executes the program of w.
+func (l *loop) exec(w *worker) {
+	l.reaper.inFlight++
+	plan := *w.of // as it is now
+	vars := append([]string{link.EnvFD + "=" + strconv.Itoa(process.LinkFD)}, l.vars(w)...)
+	if w.Asked != "" {
+		vars = append(vars, link.EnvPreload+"="+w.Asked)
 	}
-	journal := ""
-	if l.host.Journal && w.index < ownStreams {
-		journal = l.host.Name + "/w" + strconv.FormatUint(w.ID, 10)
-	}
+	journal, t := l.journal(w), w.canary
 	l.host.stdio(&plan.set.Command)
 	l.group(&plan.set.Command, w.ID)
 	box := l.box
@@ -54,7 +54,24 @@ func (l *loop) startOf(g *generation, t *canary) *worker {
 			b.abort()
 		}
 	}()
-	return w
+}
+
+// vars are the variables by which w knows what it is.
+func (l *loop) vars(w *worker) []string {
+	return []string{
+		link.EnvWorker + "=" + strconv.FormatUint(w.ID, 10),
+		link.EnvGeneration + "=" + strconv.Itoa(w.of.Number),
+		link.EnvProtocol + "=" + strconv.Itoa(link.Protocol),
+		link.EnvPool + "=" + l.host.Name,
+	}
+}
+
+// journal is the name of the stream of w in the journal, "" if it has none.
+func (l *loop) journal(w *worker) string {
+	if !l.host.Journal || w.index >= ownStreams {
+		return ""
+	}
+	return l.host.Name + "/w" + strconv.FormatUint(w.ID, 10)
 }
 
 // A spawned is a worker process with its link, or why there is none.
@@ -200,6 +217,9 @@ func (l *loop) becomeReady(w *worker, m link.Message) {
 		l.discard(w)
 		return
 	}
+	if w.maker != nil {
+		w.of.Preload.Ends = 0
+	}
 	l.enter(w, ready)
 	l.checkGroup(w)
 	l.log.Info("worker is ready", "worker", w.ID, "pid", w.proc.PID, "slots", w.Slots,
@@ -217,6 +237,7 @@ func (l *loop) becomeReady(w *worker, m link.Message) {
 func (l *loop) startFailed(w *worker, why string) {
 	w.StartFailed = true
 	l.count.StartsFailed++
+	l.forkedFails(w)
 	if w.canary != nil {
 		l.log.Error("worker could not start: "+why, "worker", w.ID, "pid", w.proc.PID, "generation", w.of.Number)
 		w.canary.report(errors.New("worker " + strconv.FormatUint(w.ID, 10) + " could not start: " + why))

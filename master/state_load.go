@@ -144,12 +144,16 @@ func (st *stateWorkers) load(to *workers, conns map[uint64]*conn, generations ma
 		to.all = append(to.all, w)
 		to.in[w.State]++
 		byID[w.ID] = w
+		of.preload.restore(w)
 	}
 	return byID, nil
 }
 
 // check says what of a worker could do harm.
 func (s *stateWorker) check() error {
+	if (s.Level == "") && s.State == preloaded {
+		return fmt.Errorf("worker %d is preloaded at no level", s.ID)
+	}
 	if s.ID == 0 || s.State == 0 || s.PID <= 1 || min(s.PIDFD, s.Link, s.End, s.Slots, s.Page+1) < 0 || s.Slots > link.MaxSlots ||
 		s.Paged && (s.Page < 0 || s.Slots > link.PageSlots) {
 		return fmt.Errorf("a value of worker %d is out of range", s.ID)

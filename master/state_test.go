@@ -61,6 +61,7 @@ func fullGeneration(number int, next *int) *generation {
 	g.Number, g.Proven, g.Dir = number, number > 1, "/r\xfd"
 	g.set.Limits = control.Limits{MinWorkers: 1, MaxWorkers: number, MinIdle: 1, MaxIdle: 1}
 	g.set.MaxHeader = 6
+	g.set.Preload = preloadApplication
 	c := &g.set.Command
 	c.Argv, c.Dir, c.Env = []string{"/bin/\xff", "a b"}, "/d\xfe", []string{"A=\xff\n"}
 	c.Stdout, c.Stderr, c.Link, c.Page, c.Journal, c.GroupName = 0, 0, 0, 0, "", "" // filled in at each start
@@ -236,6 +237,11 @@ var remade = map[string]string{
 	"worker.piped":               "no upgrade while there is one: settled",
 	"worker.proc":                "stateWorker.PID, PIDFD and Group",
 	"worker.conns":               "stateWorker.Conns",
+	"worker.maker":               "of no use after the start",
+	"worker.fork":                "no upgrade while there are any",
+	"worker.makes":               "no upgrade while there are any",
+	"workers.forks":              "no upgrade while there are any",
+	"generation.preload":         "preload.restore; those that wait for an attempt are started again",
 	"worker.offered":             "stateWorkers.Idle and Partial",
 	"worker.timer":               "stateWorkers.Starts and others",
 	"generations.current":        "stateGenerations.Current",

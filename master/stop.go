@@ -85,13 +85,16 @@ func (l *loop) windUp() bool {
 	if l.conns.waiting.len+l.conns.parked.len == 0 {
 		l.dismiss()
 	}
-	return l.conns.open == 0 && l.workers.alive() == 0 && l.reaper.inFlight == 0
+	return l.conns.open == 0 && l.workers.alive()+l.workers.in[preloaded] == 0 && l.reaper.inFlight == 0
 }
 
 // dismiss lets workers go that have nothing to do any more.
 func (l *loop) dismiss() {
 	for l.workers.idle.first != nil {
 		l.retire(l.workers.idle.first.of)
+	}
+	if p := l.gens.current.preload.by; p != nil {
+		l.letPreloadedGo(p)
 	}
 	if l.workers.in[starting] == 0 {
 		return

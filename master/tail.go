@@ -18,13 +18,12 @@ const (
 
 // A tail passes on what a worker writes to stderr, and remembers its end.
 type tail struct {
-	done chan struct{} // closed at the end of file
-
 	mu   sync.Mutex
-	kept []byte // the end of it; guarded by mu
+	done chan struct{} // closed at the end of file of the last pipe; guarded by mu
+	kept []byte        // the end of it; guarded by mu
 }
 
-func newTail() *tail { return &tail{done: make(chan struct{})} }
+func newTail() *tail { return new(tail) }
 
 // pipe makes the worker's stderr, which the caller owns. From then on a
 // goroutine passes all of it to a copy of the descriptor to, which it borrows.
@@ -42,12 +41,16 @@ func (t *tail) pipe(to int) (stderr int, err error) {
 		unix.Close(ends[1])
 		return -1, os.NewSyscallError("fcntl", err)
 	}
-	go t.relay(os.NewFile(uintptr(ends[0]), "stderr of a worker"), os.NewFile(uintptr(out), "log"))
+	done := make(chan struct{})
+	t.mu.Lock()
+	t.done = done
+	t.mu.Unlock()
+	go t.relay(done, os.NewFile(uintptr(ends[0]), "stderr of a worker"), os.NewFile(uintptr(out), "log"))
 	return ends[1], nil
 }
 
-func (t *tail) relay(from, to *os.File) {
-	defer close(t.done)
+func (t *tail) relay(done chan<- struct{}, from, to *os.File) {
+	defer close(done)
 	defer from.Close()
 	defer to.Close()
 	_, _ = io.Copy(io.MultiWriter(t, lossy{to}), from)
@@ -75,8 +78,11 @@ func (t *tail) Write(b []byte) (int, error) {
 // last returns the last lines, printable, once the worker has closed its
 // stderr, or as far as they are here by then.
 func (t *tail) last(wait time.Duration) []string {
+	t.mu.Lock()
+	done := t.done
+	t.mu.Unlock()
 	select {
-	case <-t.done:
+	case <-done:
 	case <-time.After(wait):
 	}
 	t.mu.Lock()

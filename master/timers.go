@@ -26,6 +26,7 @@ const (
 	readyDue                 // READY=1 is sent at the latest
 	watchdogDue              // the watchdog is fed
 	measureDue               // another look at what the busy workers do
+	announceDue              // starts wait no longer for what the first of their generation is
 	alarms
 )
 
@@ -49,6 +50,7 @@ var onAlarm = [alarms]struct {
 	readyDue:    {"ready", (*loop).sayReady},
 	watchdogDue: {"watchdog", (*loop).feedWatchdog},
 	measureDue:  {"measure", (*loop).measure},
+	announceDue: {"announce", (*loop).announceLate},
 }
 
 // heads are the moments that follow from what there is: mostly the first of a
@@ -67,6 +69,7 @@ var heads = [...]struct {
 	{func(l *loop) Time { return l.workers.stops.next() }, (*loop).stopLate},
 	{func(l *loop) Time { return l.workers.terms.next() }, (*loop).termLate},
 	{func(l *loop) Time { return l.workers.awaiting.next() }, (*loop).lookAtGroup},
+	{func(l *loop) Time { return l.workers.forks.next() }, (*loop).forkLate},
 	{(*loop).statusDue, (*loop).sayStatus},
 	{(*loop).refusedDue, nil}, // watchState does it in every turn
 }

@@ -14,6 +14,7 @@ import (
 // A workerState is where a worker is in its life. Only enter changes it.
 //
 //	starting -> ready | killed | gone
+//	preloaded -> killed | gone
 //	ready    -> leaving | retiring | killed | gone
 //	leaving  -> killed | gone
 //	retiring -> killed | gone
@@ -21,16 +22,17 @@ import (
 type workerState uint8
 
 const (
-	starting workerState = iota + 1 // on its way, not READY
-	ready                           // takes connections
-	leaving                         // takes no more, by its own will
-	retiring                        // told to finish what it holds
-	killed                          // SIGKILL is sent
-	gone                            // dead and reaped; its group may still live
+	starting  workerState = iota + 1 // on its way, not READY
+	ready                            // takes connections
+	leaving                          // takes no more, by its own will
+	retiring                         // told to finish what it holds
+	killed                           // SIGKILL is sent
+	gone                             // dead and reaped; its group may still live
+	preloaded                        // not a worker: it makes workers, see preload.go
 	workerStates
 )
 
-var workerStateNames = [workerStates]string{"", "starting", "ready", "leaving", "retiring", "killed", "gone"}
+var workerStateNames = [workerStates]string{"", "starting", "ready", "leaving", "retiring", "killed", "gone", "preloaded"}
 
 func (s workerState) String() string { return workerStateNames[s] }
 
@@ -60,8 +62,12 @@ type worker struct {
 	page   *link.Page // that is Page
 	asked  uint8      // to say DONE
 
+	maker *worker       // the preloaded process that made it, or is to; nil without one
+	fork  *process.Fork // what it gets when it has been forked; nil before and afterwards
+	makes int           // of a preloaded process: workers that it has been asked for
+
 	offered node[worker] // in workers.idle or partial
-	timer   node[worker] // in workers.starts, stops, terms or awaiting
+	timer   node[worker] // in workers.starts, stops, terms, awaiting or forks
 }
 
 // workerFacts are what the next program needs to know of a worker.
@@ -89,6 +95,10 @@ type workerFacts struct {
 	Ordered     bool // it was told to leave, or was ended because nobody wants it any more
 	StartFailed bool // it was counted as a start that failed
 
+	Asked     string // level at which it was asked to be a preloaded process; "" is not
+	Announced bool   // it said that it will be one
+	Level     string // of a preloaded process; "" for a worker
+
 	Doomed string // it is to be killed as soon as it is started, and why
 	Failed string // what it said with FAILED=
 	Status string // what it said with STATUS=
@@ -113,6 +123,7 @@ type workers struct {
 	stops    list[worker] // have to be gone in time
 	terms    list[worker] // got SIGTERM, have to be gone in time
 	awaiting list[worker] // dead, their group is not empty
+	forks    list[worker] // preloaded processes that have to make a worker in time
 
 	pages pages
 
@@ -180,9 +191,9 @@ func (s *workers) relist(w *worker, now Time) {
 }
 
 // alive is the number of worker processes, dead ones with a living group
-// included.
+// included, and preloaded processes not.
 func (s *workers) alive() int {
-	n := 0
+	n := -s.in[preloaded]
 	for _, of := range s.in {
 		n += of
 	}
@@ -243,6 +254,7 @@ func (l *loop) enter(w *worker, s workerState) {
 		}
 	}
 	l.relist(w)
+	l.tried(w, s)
 }
 
 // relist puts w where it belongs after something has changed: a worker that
@@ -285,6 +297,9 @@ func (w *worker) release(c *conn) {
 // leaves notes that w takes no more connections, by its own will. It finishes
 // what it holds.
 func (l *loop) leaves(w *worker) {
+	if w.State == preloaded {
+		l.preloadedLeaves(w)
+	}
 	if w.State != ready {
 		return
 	}
@@ -310,6 +325,11 @@ func (l *loop) kill(w *worker, why string) {
 	if w.State == killed || w.State == gone {
 		return
 	}
+	if w.Level != "" {
+		l.log.Warn("killing a preloaded process: "+why, "process", w.ID, "pid", w.proc.PID)
+		l.end(w)
+		return
+	}
 	l.log.Warn("killing a worker: "+why, "worker", w.ID, "pid", w.proc.PID, "state", w.State.String())
 	l.count.Killed++
 	w.Doomed = why
@@ -328,6 +348,13 @@ func (l *loop) discard(w *worker) {
 // gets it then.
 func (l *loop) end(w *worker) {
 	l.enter(w, killed)
+	if w.of.preload.by == w {
+		w.of.preload.by = nil
+	}
+	if w.of.preload.unqueue(w) {
+		l.forget(w)
+		return
+	}
 	if w.proc.PID != 0 {
 		w.proc.KillGroup()
 	}
@@ -338,6 +365,7 @@ func (l *loop) forget(w *worker) {
 	if l.gens.canary == w {
 		l.gens.canary = nil
 	}
+	l.tried(w, gone)
 	l.workers.remove(w)
 	w.dropPage()
 	for _, fd := range [...]int{w.Link, w.End, w.proc.FD} {

@@ -166,6 +166,7 @@ func settings(conf *config.Config) (master.Settings, error) {
 			OOMScoreAdjust: oomScoreAdjust(conf.Worker.OOMScoreAdjust),
 			MemoryMax:      conf.Worker.MemoryMax, TasksMax: conf.Worker.TasksMax,
 		},
+		Preload:      conf.Worker.Preload,
 		StartTimeout: conf.Worker.StartTimeout, StopTimeout: conf.Worker.StopTimeout,
 		HeaderTimeout: conf.Request.HeaderTimeout, MaxHeader: conf.Request.MaxHeaderBytes, AccessLog: conf.Request.AccessLog,
 		Surge: conf.Pool.ReloadSurge, Unavailable: conf.Pool.ReloadUnavailable, ProbeURI: conf.Request.ProbeURI,

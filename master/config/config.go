@@ -54,6 +54,7 @@ type Worker struct {
 	WorkingDirectory string   // absolute; empty: the master's own
 	Environment      []string // KEY=VALUE, each key once; see Config.Environ
 	EnvironmentFile  []EnvFile
+	Preload          string // no, worker or application
 	StartTimeout     time.Duration
 	StopTimeout      time.Duration
 	LimitNOFILE      uint64 // soft and hard; 0: leave

@@ -18,7 +18,7 @@ func TestDefaultsAreThoseOfTheTable(t *testing.T) {
 	want := &Config{Name: "app", Files: []string{"app.conf"}}
 	want.Pool = Pool{ListenMode: 0o660, Limits: control.Limits{MinWorkers: 1, MaxWorkers: 8, MinIdle: 1, MaxIdle: 4},
 		IdleTimeout: time.Minute, ReloadSurge: 1}
-	want.Worker = Worker{ExecStart: []string{"/bin/w"}, StartTimeout: time.Minute, StopTimeout: 30 * time.Second,
+	want.Worker = Worker{ExecStart: []string{"/bin/w"}, Preload: "worker", StartTimeout: time.Minute, StopTimeout: 30 * time.Second,
 		OOMScoreAdjust: 100}
 	want.Request = Request{HeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
 	want.Queue = Queue{Timeout: 30 * time.Second}
@@ -50,6 +50,7 @@ Environment=A=1 "B=two words"
 Environment=A=2 POOL=%i
 EnvironmentFile=/etc/scgid/%i.env
 EnvironmentFile=-/etc/scgid/local.env
+Preload=application
 StartTimeoutSec=5
 StopTimeoutSec=1min 30s
 LimitNOFILE=65536
@@ -82,6 +83,7 @@ func TestEveryKeyIsStored(t *testing.T) {
 		Worker: Worker{ExecStart: []string{"scgi-wsgi", "--name=app", "a b", "app:application"},
 			WorkingDirectory: "/srv/app/current", Environment: []string{"A=2", "B=two words", "POOL=app"},
 			EnvironmentFile: []EnvFile{{"/etc/scgid/app.env", false}, {"/etc/scgid/local.env", true}},
+			Preload:         "application",
 			StartTimeout:    5 * time.Second, StopTimeout: 90 * time.Second,
 			LimitNOFILE: 65536, Nice: -5, OOMScoreAdjust: 200, MemoryMax: 512 << 20, TasksMax: 64},
 		Request: Request{HeaderTimeout: 500 * time.Millisecond, MaxHeaderBytes: 16 << 10, ProbeURI: "/health?deep=1", AccessLog: true},
