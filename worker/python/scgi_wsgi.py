@@ -48,12 +48,13 @@ from atexit import _run_exitfuncs as run_exit_functions
 from errno import EBADF, ECONNRESET, EINVAL, EIO, ENOSYS, EOPNOTSUPP, ETIMEDOUT
 from faulthandler import dump_traceback as dump_stacks
 from faulthandler import enable as dump_when_it_crashes
-from fcntl import F_DUPFD_CLOEXEC, fcntl
+from fcntl import F_DUPFD_CLOEXEC, F_GETFL, fcntl
 from gc import collect, freeze
 from http import HTTPStatus
 from io import BufferedRandom, BufferedReader, BufferedWriter, FileIO, TextIOWrapper
 from mmap import mmap
-from os import O_CLOEXEC, O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR, O_TMPFILE, _exit, environ, fstat, ftruncate, getcwd
+from os import O_APPEND, O_CLOEXEC, O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_RDWR, O_TMPFILE, O_ACCMODE
+from os import _exit, environ, fork, fsdecode, fstat, ftruncate, getcwd, getpid, getppid, listdir, major, readlink
 from os import pread, pwrite, register_at_fork, sendfile, set_inheritable, unlink, urandom
 from os import close as close_fd
 from os import dup2 as copy_fd
@@ -62,10 +63,10 @@ from os import write as write_fd
 from select import POLLIN, POLLOUT, poll
 from signal import Handlers
 from signal import Signals as Names
-from stat import S_ISREG
+from stat import S_ISCHR, S_ISDIR, S_ISREG
 from struct import Struct, unpack
 from threading import Thread
-from time import monotonic, monotonic_ns
+from time import monotonic, monotonic_ns, sleep
 from traceback import format_exception
 
 # traceback imports these when it first needs them.
@@ -1416,20 +1417,25 @@ class Signals:
     it until take is called.
     """
 
-    def __init__(self, link):
-        self.link = link
+    def __init__(self):
+        self.link = None
         self.main = get_ident()
         self.count = 0  # of SIGTERMs
         self.armed = False  # the next signal raises Late
         self.asked = {SIGTERM: signal.SIG_DFL, SIGINT: default_int_handler, SIGUSR2: signal.SIG_DFL}
         self.told = set()  # signals whose handler was logged
         self.wakeup = -1  # the application's descriptor for set_wakeup_fd
+        self.reader = self.writer = None  # until begin
+        self.real = signal.signal, signal.getsignal, signal.set_wakeup_fd
+        signal.signal, signal.getsignal, signal.set_wakeup_fd = self.signal, self.getsignal, self.set_wakeup_fd
+
+    def begin(self, link):
+        """From here on the signals are about link."""
+        self.link = link
         self.reader, self.writer = (Socket(fileno=raise_fd(sock.detach(), HIGH_FD)) for sock in socketpair())
         self.writer.setblocking(False)
         pthread_sigmask(SIG_UNBLOCK, OWN)
         self.take()
-        self.real = signal.signal, signal.getsignal, signal.set_wakeup_fd
-        signal.signal, signal.getsignal, signal.set_wakeup_fd = self.signal, self.getsignal, self.set_wakeup_fd
         old = set_stack_size(256 << 10)
         start_new_thread(self.watch, ())  # not a thread that the threading module knows of
         set_stack_size(old)
@@ -1499,7 +1505,7 @@ class Signals:
     def set_wakeup_fd(self, fd, *, warn_on_full_buffer=True):
         """Stands in for signal.set_wakeup_fd: watch passes on what is not ours."""
         set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)  # says what is wrong with it
-        set_wakeup_fd(self.writer.fileno(), warn_on_full_buffer=False)
+        set_wakeup_fd(self.writer.fileno() if self.writer else -1, warn_on_full_buffer=False)
         old, self.wakeup = self.wakeup, fd
         return old
 
@@ -1510,8 +1516,9 @@ class Signals:
         set_wakeup_fd(self.wakeup)
         for number, handler in self.asked.items():
             signal.signal(number, handler)
-        self.reader.close()
-        self.writer.close()
+        if self.reader:
+            self.reader.close()
+            self.writer.close()
 
 
 class Worker:
@@ -1533,10 +1540,8 @@ class Worker:
             "wsgi.run_once": False,
             "wsgi.file_wrapper": FileWrapper,
             "wsgi.input_terminated": True,
-            "scgid.worker": environ.get("SCGID_WORKER", ""),
-            "scgid.generation": environ.get("SCGID_GENERATION", ""),
-            "scgid.pool": environ.get("SCGID_POOL", ""),
         }
+        self.base.update(identity())
 
     def serve(self):
         """Returns after the end of file, when all is finished."""
@@ -1687,6 +1692,11 @@ class Worker:
                 input.drop()
 
 
+def identity():
+    """What the application can know of the worker, by the variables that scgid set."""
+    return {"scgid." + name: environ.get("SCGID_" + name.upper(), "") for name in ("worker", "generation", "pool")}
+
+
 def named(reply):
     """Method and URI, safe to print, once they are known."""
     if reply.method is None:
@@ -1766,6 +1776,7 @@ def load(name):
     where, what = split_name(name)
     path, call = parse_name(what)
     module = load_file(where) if is_file(where) else load_module(where)
+    HOOKS.update((name, getattr(module, name)) for name in (BEFORE, AFTER) if callable(getattr(module, name, None)))
     try:
         app = find(module, path, call)
     except AttributeError as error:
@@ -1775,6 +1786,10 @@ def load(name):
     if not callable(app):
         raise TypeError("%s is %s, not callable" % (name, type(app).__name__))
     return app
+
+
+BEFORE, AFTER = "scgi_before_fork", "scgi_after_fork"
+HOOKS = {}  # of the application's module, by these names
 
 
 def is_file(where):
@@ -1928,10 +1943,15 @@ def take_page():
         return Page()
     try:
         fd = int(text)
-        memory = mmap(fd, 4096)
+        page = open_page(fd)
         close_fd(fd)
     except (OSError, ValueError, OverflowError) as error:
         sys.exit("scgi_wsgi: SCGID_PAGE_FD=%s is not a page: %s" % (text, error))
+    return page
+
+
+def open_page(fd):
+    memory = mmap(fd, 4096)
     return Page(memoryview(memory).cast("Q") if memory[:8] == b"SCGIDPG1" else None)
 
 
@@ -1939,9 +1959,9 @@ def one_line(text, limit=400):
     return "".join(c if c.isprintable() else " " for c in text[:limit])
 
 
-def fail(link, name, error):
-    """Reports that the application cannot be loaded, and exits: not by sys.exit,
-    which waits for threads that half an import may have started."""
+def fail(link, what, error):
+    """Reports what cannot be done to start, and exits: not by sys.exit, which waits
+    for threads that half an import may have started."""
     why = type(error).__name__
     try:
         why = "%s: %s" % (why, error)
@@ -1951,8 +1971,8 @@ def fail(link, name, error):
         text = story(error)
     except BaseException:
         text = why
-    note("cannot load %s\n%s" % (name, text))
-    link.send(("FAILED=" + one_line("cannot load %s: %s" % (name, why))).encode("utf-8", "backslashreplace"))
+    note("cannot %s\n%s" % (what, text))
+    link.send(("FAILED=" + one_line("cannot %s: %s" % (what, why))).encode("utf-8", "backslashreplace"))
     flush_log()
     _exit(1)
 
@@ -1990,7 +2010,7 @@ def load_all(options, link, signals):
     except BaseException as error:
         if link.child:
             end_child("cannot load " + options.application, error)
-        fail(link, options.application, error)
+        fail(link, "load " + options.application, error)
     if link.child:
         end_child("loading " + options.application, None)
     try:
@@ -2007,12 +2027,23 @@ def main(argv=None):
     options = options_of(argv)
     link = take_link()
     own_streams()
-    signals = Signals(link)
+    level = environ.pop("SCGID_PRELOAD", None)
+    if level == "worker":
+        link = Maker(link, level).serve()
+    signals = Signals()
+    forks = Forks(link, signals)
+    if level == "application":
+        link.send(b"PRELOAD=application")
+    else:
+        signals.begin(link)
     dump_when_it_crashes(2)
-    register_at_fork(after_in_child=signals.forked)
-    register_at_fork(after_in_child=link.forked)
     hide(options.application)
+    known = open_fds() if level == "application" else None
     worker = load_all(options, link, signals)
+    if level == "application":
+        refuse(link, known)
+        link = Maker(link, level, forks).serve()
+        become(worker, link, signals)
     signals.take()
     fill_low_fds()
     collect()
@@ -2033,6 +2064,212 @@ def main(argv=None):
         status = 1
     end(signals, status)
     return status
+
+
+class Forks:
+    """What a process that the application forks does first. A worker that a preloaded
+    process makes is not such a process."""
+
+    def __init__(self, link, signals):
+        self.link = link
+        self.signals = signals
+        self.ours = False
+        register_at_fork(after_in_child=self.forked)
+
+    def forked(self):
+        if not self.ours:
+            self.signals.forked()
+            self.link.forked()
+
+
+class Maker:
+    """A preloaded process: it makes workers by fork, and serves nothing; see scgid-worker(7).
+
+    A worker is a grandchild, whose parent ends at once: so it becomes the master's
+    child, as if the master had started it.
+    """
+
+    def __init__(self, link, level, forks=None):
+        self.link = link
+        self.level = level
+        self.forks = forks
+
+    def serve(self):
+        """Returns in each of the workers: their end of their link."""
+        collect()
+        freeze()  # what is there is shared, as long as no collection writes to it
+        self.link.send(b"READY=1\nPRELOAD=" + self.level.encode())
+        while True:
+            text, fds = self.receive()
+            link = None
+            if text.startswith(b"WORKER=") and 1 <= len(fds) <= 4:
+                link = self.make(text, fds)
+            elif text.startswith(b"OUTPUT=") and len(fds) == 2:
+                put_output(fds)
+            if link is not None:
+                return link
+            for fd in fds:
+                close_fd(fd)
+
+    def receive(self):
+        """Returns a message and its descriptors; does not return at the end of file."""
+        while True:
+            try:
+                text, control, _, _ = self.link.sock.recvmsg(2048, CONTROL_ROOM, MSG_CMSG_CLOEXEC)
+            except ConnectionResetError:
+                continue
+            if not text:
+                flush_log()
+                _exit(0)  # exit functions are the workers'
+            return text, descriptors(control)
+
+    def make(self, text, fds):
+        """Makes a worker. Returns its link in the worker, and None here."""
+        flush_log()  # else each worker had what is in the buffers
+        if self.forks:
+            self.forks.ours = True
+        try:
+            pid = fork()
+        except OSError as error:
+            self.failed(text, error.errno)
+            return None
+        if pid:
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            if status:
+                self.failed(text, status)
+            if self.forks:
+                self.forks.ours = False
+            return None
+        parent = getpid()
+        try:
+            pid = fork()
+        except OSError as error:
+            _exit(error.errno)
+        if pid:
+            _exit(0)
+        try:
+            while getppid() == parent:
+                sleep(0.0001)
+            link = self.begin(text, fds)
+        except BaseException as error:
+            note("a worker cannot begin: %s: %s" % (type(error).__name__, error))
+            flush_log()
+            _exit(1)
+        return link
+
+    def failed(self, text, error):
+        why = os.strerror(error) if error > 0 else "signal %d" % -error
+        self.link.send(text.partition(b"\n")[0] + b"\nFAILED=cannot fork: " + why.encode())
+
+    def begin(self, text, fds):
+        """In the worker: puts everything where it would be had the worker been executed."""
+        self.link.sock.close()
+        page = open_page(fds[1]) if len(fds) % 2 == 0 else Page()
+        if len(fds) > 2:
+            put_output(fds[-2:])
+            environ.pop("JOURNAL_STREAM", None)  # comes again, if there is one
+        for fd in fds[1:]:
+            close_fd(fd)
+        link = Link(Socket(fileno=raise_fd(fds[0], HIGH_FD)), page)
+        link.sock.setblocking(True)
+        for line in text.split(b"\n"):
+            if line.startswith(b"VAR="):
+                name, _, value = fsdecode(line[4:]).partition("=")
+                environ[name] = value
+        main = threading.main_thread()
+        if hasattr(main, "_set_native_id"):
+            main._set_native_id()  # Python leaves that of the parent
+        if self.forks:
+            self.forks.link = link
+            self.forks.ours = False
+        link.send(b"STARTED=1")  # with it the master gets our pid
+        if link.sock.recv(64) != b"GO=1":
+            _exit(0)  # the master has another worker by now, or is gone
+        return link
+
+
+def put_output(fds):
+    flush_log()
+    copy_fd(fds[0], 1)
+    copy_fd(fds[1], 2)
+
+
+def become(worker, link, signals):
+    """In a worker that was made with its application."""
+    worker.link = link
+    worker.base.update(identity())
+    signals.begin(link)
+    if AFTER in HOOKS:
+        try:
+            HOOKS[AFTER]()
+        except BaseException as error:
+            fail(link, "call " + AFTER, error)
+
+
+def refuse(link, known):
+    """Ends a process from which no worker can be made, as a fork would break what the
+    application has begun. known are the descriptors that are not the application's."""
+    try:
+        if BEFORE in HOOKS:
+            HOOKS[BEFORE]()
+        found = threads() + children() + unsafe_fds(known)
+    except BaseException as error:
+        found = ["%s: %s" % (type(error).__name__, error)]
+    if not found:
+        return
+    link.send(("REFUSED=" + one_line("it has, after its import, " + ", ".join(found), 1500)).encode("utf-8", "backslashreplace"))
+    flush_log()
+    _exit(0)
+
+
+def threads():
+    """Names the threads of this process but for its first."""
+    names = {thread.native_id: thread.name for thread in threading.enumerate()}
+    found = []
+    for task in listdir("/proc/self/task"):
+        if int(task) != getpid():
+            name = names.get(int(task))
+            if name is None:
+                with open("/proc/self/task/%s/comm" % task) as comm:
+                    name = "of a library, %s" % comm.read().strip()
+            found.append("thread %r" % name)
+    return sorted(found)
+
+
+def children():
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return []
+    return ["a child process"]
+
+
+def open_fds():
+    """The numbers of the descriptors that are open."""
+    found = set()
+    for name in listdir("/proc/self/fd"):
+        try:
+            fstat(int(name))
+        except OSError:
+            continue  # that of the directory itself
+        found.add(int(name))
+    return found
+
+
+def unsafe_fds(known):
+    """Names the descriptors that workers must not share: all but files that are only
+    read, or appended to."""
+    found = []
+    for fd in sorted(open_fds() - known):
+        state, what = fstat(fd), readlink("/proc/self/fd/%d" % fd)
+        if S_ISREG(state.st_mode):
+            flags = fcntl(fd, F_GETFL)
+            safe = flags & O_ACCMODE == O_RDONLY or flags & O_APPEND
+        else:
+            safe = S_ISDIR(state.st_mode) or S_ISCHR(state.st_mode) and major(state.st_rdev) == 1  # /dev/null and the like
+        if not safe:
+            found.append("descriptor %d (%s)" % (fd, what))
+    return found
 
 
 def end(signals, status):
