@@ -36,6 +36,10 @@ const (
 	// forkWithin is how long a preloaded process may take to make a worker.
 	forkWithin = 5 * time.Second
 
+	// preloadPause is the least time between the starts of two preloaded processes,
+	// unless a worker is needed.
+	preloadPause = time.Second
+
 	// preloadEnds is how many preloaded processes in a row may end before a worker
 	// of theirs was ready, and how many workers in a row may fail that have the
 	// application from one.
@@ -124,10 +128,14 @@ func (l *loop) announceLate() {
 // a process.
 func (l *loop) tried(w *worker, s workerState) {
 	g := w.of
-	if g.preload.trying != w || s == starting {
+	if g.preload.trying != w || s == starting || s == preloaded {
 		return
 	}
 	g.preload.trying = nil
+	if w.Level != "" {
+		l.flushQueue(g)
+		return
+	}
 	if s != ready {
 		if w.Announced && w.Failed == "" && !w.Ordered {
 			l.preloadFails(g, "it ended before it was ready")
@@ -154,19 +162,17 @@ func (l *loop) preloadFails(g *generation, why string) {
 // preloadMessage takes what a process says about preloading. used is false where
 // the message is a worker's.
 func (l *loop) preloadMessage(w *worker, m link.Message) (used bool, err error) {
+	trying := w.of.preload.trying == w
 	switch {
-	case w.State == preloaded:
-		if m.Worker == 0 || m.Failed == nil {
-			return true, &link.ParseError{Reason: "a preloaded process says only which worker it could not make"}
-		}
+	case w.State == preloaded && m.Worker != 0 && m.Failed != nil:
 		l.notForked(w, m.Worker, printable(m.Failed))
-		return true, nil
-	case m.Preload == nil && m.Refused == nil && m.Worker == 0:
+	case w.State == preloaded && trying && m.Failed != nil:
+		w.Failed = printable(m.Failed)
+	case w.State != preloaded && m.Preload == nil && m.Refused == nil && m.Worker == 0:
 		return false, nil
-	case w.State == killed:
-		return true, nil
-	case w.State != starting || w.of.preload.trying != w || m.Worker != 0:
-		return true, &link.ParseError{Reason: "it was not asked to be a preloaded process"}
+	case w.State == killed || w.Ordered:
+	case !trying || m.Worker != 0 || m.Preload == nil && m.Refused == nil:
+		return true, &link.ParseError{Reason: "it was not asked to be a preloaded process, or says what is not for one"}
 	case m.Refused != nil:
 		l.refusesPreload(w, printable(m.Refused))
 	case string(m.Preload) != w.Asked:
@@ -182,13 +188,35 @@ func (l *loop) preloadMessage(w *worker, m link.Message) (used bool, err error) 
 // becomePreloaded takes READY=1 of a process that makes workers: w and those that
 // have waited.
 func (l *loop) becomePreloaded(w *worker) {
-	g := w.of
-	p := l.separate(w)
+	g, p := w.of, w
+	if w.State == starting {
+		p = l.separate(w)
+	}
+	p.Asked = ""
+	p.timer.leave()
 	g.preload.trying, g.preload.by = nil, p
 	l.log.Info("preloaded process is ready", "process", p.ID, "pid", p.proc.PID, "level", p.Level, "generation", g.Number,
 		"after", (l.now - w.Began).Round(time.Millisecond))
-	l.fork(w, true)
+	if p != w {
+		l.fork(w, true)
+	}
 	l.flushQueue(g)
+}
+
+// preloadAgain starts a preloaded process in the place of one that has ended, so
+// that it is there before a worker is needed.
+func (l *loop) preloadAgain() {
+	g := l.gens.current
+	if g.preload.by != nil || g.preload.trying != nil || g.Preload.Level == "" || !g.Proven || l.stage != serving || l.op.handover != nil {
+		return
+	}
+	p := l.workers.add(g, l.now)
+	p.Level, p.Asked = g.Preload.Level, g.Preload.Level
+	l.enter(p, preloaded)
+	g.preload.trying = p
+	l.workers.starts.append(&p.timer, l.now+g.set.StartTimeout)
+	l.alarms[announceDue] = l.now + announceWithin
+	l.exec(p)
 }
 
 // refusesPreload takes a process that was asked for more than it can be. It ends;
@@ -201,6 +229,12 @@ func (l *loop) refusesPreload(w *worker, why string) {
 	}
 	l.log.Warn("the application cannot be preloaded, workers load it themselves: "+why, "generation", g.Number)
 	g.Preload.Level = less
+	if w.State == preloaded {
+		w.Ordered = true
+		l.end(w)
+		l.alarms[preloadDue] = max(l.now, 1)
+		return
+	}
 	g.preload.trying = nil
 	p := l.separate(w)
 	p.Ordered = true
@@ -235,14 +269,20 @@ func (l *loop) preloadedEnds(p *worker, exit process.Exit) {
 	if g.preload.by == p {
 		g.preload.by = nil
 	}
+	switch {
+	case p.Ordered:
+		l.log.Debug("preloaded process has left", "process", p.ID, "pid", p.proc.PID)
+	case p.Failed != "":
+		l.log.Warn("preloaded process could not start again: "+p.Failed, "process", p.ID, "pid", p.proc.PID)
+	default:
+		l.log.Warn("preloaded process "+exit.String()+", another is started", "process", p.ID, "pid", p.proc.PID)
+		if p.makes > 0 || g.preload.trying == p {
+			l.preloadFails(g, "it "+verb(exit))
+		}
+		l.alarms[preloadDue] = max(p.Began+preloadPause, l.now, 1)
+	}
 	l.enter(p, gone)
 	p.ReapedAt = l.now
-	if p.Ordered {
-		l.log.Debug("preloaded process has left", "process", p.ID, "pid", p.proc.PID)
-	} else {
-		l.log.Warn("preloaded process "+exit.String()+", another is started when a worker is needed", "process", p.ID, "pid", p.proc.PID)
-		l.preloadFails(g, "it "+verb(exit))
-	}
 	for _, w := range l.workers.all {
 		if w != nil && w.maker == p && w.fork != nil {
 			l.forkAgain(w)
@@ -271,6 +311,10 @@ func (l *loop) letPreloadedGo(p *worker) {
 		return
 	}
 	p.Ordered = true
+	if p.of.preload.trying == p {
+		p.of.preload.trying = nil
+		l.flushQueue(p.of)
+	}
 	unix.Shutdown(p.Link, unix.SHUT_WR)
 	l.workers.stops.append(&p.timer, l.now+l.set().StopTimeout)
 }
@@ -324,9 +368,10 @@ func (l *loop) preloadStatus() *control.Preload {
 // restore takes w from the program before.
 func (p *preload) restore(w *worker) {
 	switch {
-	case w.State == preloaded && !w.Ordered:
+	case w.Ordered:
+	case w.State == preloaded && w.Asked == "":
 		p.by = w
-	case w.State == starting && w.Asked != "":
+	case (w.State == starting || w.State == preloaded) && w.Asked != "":
 		p.trying = w
 	}
 }

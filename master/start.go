@@ -170,7 +170,9 @@ func (l *loop) started(w *worker, b spawned) {
 	if w.proc.GroupErr != nil {
 		l.warnRateLimited(warnGroup, "a worker has no control group of its own", "worker", w.ID, "err", w.proc.GroupErr)
 	}
-	l.emit(control.Event{Kind: control.EventWorkerStarted, Worker: w.ID, PID: w.proc.PID})
+	if w.Level == "" {
+		l.emit(control.Event{Kind: control.EventWorkerStarted, Worker: w.ID, PID: w.proc.PID})
+	}
 	err := l.watchLink(w)
 	if err == nil {
 		err = l.watchProcess(w)
@@ -183,6 +185,8 @@ func (l *loop) started(w *worker, b spawned) {
 		l.forget(w)
 	case w.State == killed:
 		w.proc.KillGroup()
+	case w.State == preloaded && w.Ordered:
+		unix.Shutdown(w.Link, unix.SHUT_WR) // it was let go meanwhile
 	}
 }
 
@@ -235,6 +239,9 @@ func (l *loop) becomeReady(w *worker, m link.Message) {
 // not be started, or it ended, broke the protocol or closed its link before it
 // had served anybody, without being told to.
 func (l *loop) startFailed(w *worker, why string) {
+	if w.Level != "" {
+		return // not a worker
+	}
 	w.StartFailed = true
 	l.count.StartsFailed++
 	l.forkedFails(w)

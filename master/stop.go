@@ -93,8 +93,10 @@ func (l *loop) dismiss() {
 	for l.workers.idle.first != nil {
 		l.retire(l.workers.idle.first.of)
 	}
-	if p := l.gens.current.preload.by; p != nil {
-		l.letPreloadedGo(p)
+	for _, w := range l.workers.all {
+		if w != nil && w.State == preloaded {
+			l.letPreloadedGo(w)
+		}
 	}
 	if l.workers.in[starting] == 0 {
 		return

@@ -26,6 +26,7 @@ const (
 	readyDue                 // READY=1 is sent at the latest
 	watchdogDue              // the watchdog is fed
 	measureDue               // another look at what the busy workers do
+	preloadDue               // a preloaded process is started in the place of one that ended
 	announceDue              // starts wait no longer for what the first of their generation is
 	alarms
 )
@@ -50,6 +51,7 @@ var onAlarm = [alarms]struct {
 	readyDue:    {"ready", (*loop).sayReady},
 	watchdogDue: {"watchdog", (*loop).feedWatchdog},
 	measureDue:  {"measure", (*loop).measure},
+	preloadDue:  {"preload", (*loop).preloadAgain},
 	announceDue: {"announce", (*loop).announceLate},
 }
 
@@ -132,6 +134,10 @@ func (l *loop) drainLate() { l.drop(l.conns.ending.first.of) }
 
 func (l *loop) startLate() {
 	w := l.workers.starts.first.of
+	if w.Level != "" {
+		l.kill(w, "it was not ready within StartTimeoutSec="+w.of.set.StartTimeout.String())
+		return
+	}
 	l.startFailed(w, "it was not ready within StartTimeoutSec="+w.of.set.StartTimeout.String())
 	l.kill(w, "it was not ready in time")
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -28,8 +29,15 @@ type preloading struct {
 	dir string // the application's
 }
 
-// startPython runs an application with scgi_wsgi. dir has its files.
+// startPython runs an application with scgi_wsgi, until a worker is ready. dir has
+// its files.
 func startPython(t *testing.T, dir, app string, flags ...string) *preloading {
+	t.Helper()
+	return startPythonUntil(t, "worker is ready", dir, app, flags...)
+}
+
+// startPythonUntil waits until the log has the text.
+func startPythonUntil(t *testing.T, text, dir, app string, flags ...string) *preloading {
 	t.Helper()
 	python := "/usr/bin/python3"
 	if _, err := os.Stat(python); err != nil {
@@ -48,7 +56,9 @@ func startPython(t *testing.T, dir, app string, flags ...string) *preloading {
 	args := append([]string{"run", "--name", "test", "--listen", p.addr, "--set", "Control.Socket=" + socket,
 		"--set", "Worker.WorkingDirectory=" + dir}, flags...)
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PYTHON") })
-	p.begin(append(env, beScgid+"=1", "PYTHONDONTWRITEBYTECODE=1"), nil, self(t), append(args, "--", python, script, app)...)
+	cmd := exec.Command(self(t), append(args, "--", python, script, app)...)
+	cmd.Env = append(env, beScgid+"=1", "PYTHONDONTWRITEBYTECODE=1")
+	p.start(cmd, text)
 	return p
 }
 
