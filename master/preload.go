@@ -31,7 +31,7 @@ const (
 const (
 	// announceWithin is how long other starts of a generation wait for what its
 	// first worker is, unless it says before that it will be a preloaded process.
-	announceWithin = 2 * time.Second
+	announceWithin = 5 * time.Second
 
 	// forkWithin is how long a preloaded process may take to make a worker.
 	forkWithin = 5 * time.Second

@@ -85,6 +85,9 @@ func (s *screen) status(st *control.Status) {
 	t.row("requests", requestCounts(st.Requests))
 	t.row("starts", startText(st.Starts))
 	t.row("exits", exitText(st.Exits))
+	if st.Preload != nil {
+		t.row("preload", preloadText(st.Preload))
+	}
 	t.columns[0].atLeast = len("listeners") // of the table below
 	s.table(t)
 	s.listeners(st.Queue.Listeners)
@@ -99,6 +102,14 @@ func foreignName(kind string) string {
 		return "connections with the PROXY protocol"
 	}
 	return "connections that speak " + bounded(kind, 20)
+}
+
+// preloadText says what workers are made from.
+func preloadText(p *control.Preload) string {
+	if p.PID == 0 {
+		return p.Level
+	}
+	return fmt.Sprintf("%s, by process %d", p.Level, p.PID)
 }
 
 // stateDetail follows a state that has a reason or an end.

@@ -23,13 +23,23 @@ PATH = sys.path[:]  # put back by load
 _zip = "/python%d%d.zip" % sys.version_info[:2]  # the first entry that is Python's own
 sys.path[:] = PATH[next((n for n, entry in enumerate(PATH) if entry.endswith(_zip)), 0) :]
 
+import os
+
+# What this is going to be is said before the imports, which take their time: other
+# workers wait for it.
+PRELOAD = os.environ.pop("SCGID_PRELOAD", None) if SCRIPT else None
+if PRELOAD in ("worker", "application"):
+    try:
+        os.write(int(os.environ["SCGID_WORKER_FD"]), b"PRELOAD=" + PRELOAD.encode())
+    except (KeyError, ValueError, OSError):
+        pass  # take_link says what is wrong
+
 import argparse
 import ast
 import builtins
 import importlib
 import importlib.machinery
 import importlib.util
-import os
 import re
 import signal
 import threading
@@ -2027,14 +2037,12 @@ def main(argv=None):
     options = options_of(argv)
     link = take_link()
     own_streams()
-    level = environ.pop("SCGID_PRELOAD", None)
+    level = PRELOAD
     if level == "worker":
         link = Maker(link, level).serve()
     signals = Signals()
     forks = Forks(link, signals)
-    if level == "application":
-        link.send(b"PRELOAD=application")
-    else:
+    if level != "application":
         signals.begin(link)
     dump_when_it_crashes(2)
     hide(options.application)
