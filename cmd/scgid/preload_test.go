@@ -43,10 +43,6 @@ func startPythonUntil(t *testing.T, text, dir, app string, flags ...string) *pre
 	if _, err := os.Stat(python); err != nil {
 		python = need(t, "python3")
 	}
-	script, err := filepath.Abs("../../worker/python/scgi_wsgi.py")
-	if err != nil {
-		t.Fatal(err)
-	}
 	own := t.TempDir()
 	socket := filepath.Join(own, "control.sock")
 	p := &preloading{
@@ -56,10 +52,20 @@ func startPythonUntil(t *testing.T, text, dir, app string, flags ...string) *pre
 	args := append([]string{"run", "--name", "test", "--listen", p.addr, "--set", "Control.Socket=" + socket,
 		"--set", "Worker.WorkingDirectory=" + dir}, flags...)
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PYTHON") })
-	cmd := exec.Command(self(t), append(args, "--", python, script, app)...)
+	cmd := exec.Command(self(t), append(args, "--", python, wsgi(t), app)...)
 	cmd.Env = append(env, beScgid+"=1", "PYTHONDONTWRITEBYTECODE=1")
 	p.start(cmd, text)
 	return p
+}
+
+// wsgi is the path of scgi_wsgi.py.
+func wsgi(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs("../../worker/python/scgi_wsgi.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // levels are those of Preload=.
