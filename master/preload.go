@@ -276,7 +276,7 @@ func (l *loop) preloadedEnds(p *worker, exit process.Exit) {
 		l.log.Warn("preloaded process could not start again: "+p.Failed, "process", p.ID, "pid", p.proc.PID)
 	default:
 		l.log.Warn("preloaded process "+exit.String()+", another is started", "process", p.ID, "pid", p.proc.PID)
-		if p.makes > 0 || g.preload.trying == p {
+		if p.Doomed == "" && (p.makes > 0 || g.preload.trying == p) {
 			l.preloadFails(g, "it "+verb(exit))
 		}
 		l.alarms[preloadDue] = max(p.Began+preloadPause, l.now, 1)

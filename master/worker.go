@@ -327,6 +327,8 @@ func (l *loop) kill(w *worker, why string) {
 	}
 	if w.Level != "" {
 		l.log.Warn("killing a preloaded process: "+why, "process", w.ID, "pid", w.proc.PID)
+		w.Doomed = why
+		l.preloadFails(w.of, why)
 		l.end(w)
 		return
 	}

@@ -71,6 +71,7 @@ func workerMain(mode string) {
 		}
 	}()
 	odd(end, kind, arg)
+	oddMaker(kind, arg)
 	slots := 1
 	if kind == "slots" {
 		slots, _ = strconv.Atoi(arg)
