@@ -12,6 +12,8 @@ import (
 // kept here for that worker.
 type forkRequest struct {
 	link, end      int // of the worker's link: ours, and its
+	page           int // that it shares with us; -1 is none
+	shared         *link.Page
 	stdout, stderr int
 	vars           []string
 	first          bool // the worker has the output that the preloaded process began with
@@ -30,7 +32,7 @@ func (l *loop) fork(w *worker, first bool) {
 	c := w.of.set.Command
 	l.host.stdio(&c)
 	l.group(&c, w.ID)
-	r := forkRequest{vars: l.vars(w), first: first}
+	r := forkRequest{page: -1, vars: l.vars(w), first: first}
 	journal, own, tap := l.journal(w), "", w.canary
 	if l.host.Journal {
 		own = l.host.Name + "/preload"
@@ -53,6 +55,8 @@ func (r *forkRequest) prepare(c process.Command, journal, own string, t *canary)
 	if r.err = link.Credentials(r.link, true); r.err != nil {
 		return
 	}
+	// Without a page it says by DONE what it has finished.
+	r.page, r.shared, _ = newPage()
 	closeTap := func() {}
 	switch {
 	case r.first:
@@ -82,7 +86,8 @@ func (r *forkRequest) abandon() {
 	if r.fork != nil {
 		r.fork.Abandon()
 	}
-	for _, fd := range [...]int{r.link, r.end} {
+	r.shared.Close()
+	for _, fd := range [...]int{r.link, r.end, r.page} {
 		if fd >= 0 {
 			unix.Close(fd)
 		}
@@ -117,14 +122,18 @@ func (l *loop) askFor(w *worker, r forkRequest) {
 
 // send sends the request to p.
 func (r *forkRequest) send(id uint64, p *worker) error {
+	fds := []int{r.end}
+	if r.page >= 0 {
+		fds = append(fds, r.page)
+	}
 	if r.first {
-		err := link.SendFork(p.Link, id, r.vars, r.end)
+		err := link.SendFork(p.Link, id, r.vars, fds...)
 		if err == nil {
 			err = link.SendOutput(p.Link, r.own.Stdout, r.own.Stderr)
 		}
 		return err
 	}
-	return link.SendFork(p.Link, id, r.vars, r.end, r.stdout, r.stderr)
+	return link.SendFork(p.Link, id, r.vars, append(fds, r.stdout, r.stderr)...)
 }
 
 // asked notes that w is being made.
@@ -134,7 +143,7 @@ func (l *loop) asked(w *worker, r forkRequest) {
 	if r.first {
 		p.piped = false
 	}
-	w.Link, w.End, w.fork = r.link, r.end, r.fork
+	w.Link, w.End, w.Page, w.page, w.fork = r.link, r.end, r.page, r.shared, r.fork
 	p.makes++
 	if p.timer.list == nil {
 		l.workers.forks.append(&p.timer, l.now+forkWithin)
@@ -166,6 +175,7 @@ func (l *loop) unfork(w *worker) {
 	unix.Close(w.Link)
 	unix.Close(w.End)
 	w.Link, w.End = -1, -1
+	w.dropPage()
 	l.forked(w.maker)
 	l.reaper.inFlight--
 }
@@ -255,7 +265,7 @@ func (l *loop) adopted(w *worker, proc process.Process, err error) {
 		return
 	}
 	l.forked(p)
-	l.started(w, spawned{dir: string(p.Dir), proc: proc, link: w.Link, end: w.End, page: -1})
+	l.started(w, spawned{dir: string(p.Dir), proc: proc, link: w.Link, end: w.End, page: w.Page, shared: w.page})
 	if w.State != starting || w.proc.PID == 0 {
 		return
 	}

@@ -189,6 +189,7 @@ func (l *loop) preloadMessage(w *worker, m link.Message) (used bool, err error) 
 // have waited.
 func (l *loop) becomePreloaded(w *worker) {
 	g, p := w.of, w
+	w.dropPage() // it finishes no connections
 	if w.State == starting {
 		p = l.separate(w)
 	}
@@ -236,6 +237,7 @@ func (l *loop) refusesPreload(w *worker, why string) {
 		return
 	}
 	g.preload.trying = nil
+	w.dropPage()
 	p := l.separate(w)
 	p.Ordered = true
 	l.end(p)

@@ -16,8 +16,9 @@ import (
 //	process -> master     PRELOAD=level, once it knows what SCGID_PRELOAD means
 //	                      READY=1 PRELOAD=level, or REFUSED=text and an exit
 //	master -> process     WORKER=<id> [VAR=name=value]..., with the end of the
-//	                      new worker's link, and its standard output and error
-//	                      where they are not the process's own
+//	                      new worker's link, its page if it has one, and its
+//	                      standard output and error where they are not the
+//	                      process's own
 //	                      OUTPUT=1, with the process's own output from now on
 //	process -> master     WORKER=<id> FAILED=text: that worker was not made
 //	new worker -> master  STARTED=1, on its own link, with its credentials
@@ -47,7 +48,7 @@ func (m *Message) setPreload(key, value []byte) (used bool, err error) {
 
 // SendFork asks the preloaded process behind fd, the master's end of its link,
 // for worker id. The new process gets copies of fds: the worker's end of its
-// link, and its standard output and error if these are to be others than those
+// link, its page if it has one, and its standard output and error if these are to be others than those
 // of the preloaded process. It gets the variables vars beside its maker's. All
 // descriptors are borrowed. It never blocks; its errors are as of SendConn.
 func SendFork(fd int, id uint64, vars []string, fds ...int) error {

@@ -120,7 +120,7 @@ func TestRecallPassesOverWhatAForkedWorkerDidNotReceive(t *testing.T) {
 	if err := SendGo(ours); err != nil {
 		t.Fatal(err)
 	}
-	if err := new(Sender).SendConn(ours, 9, 0, 1); err != nil {
+	if err := new(Sender).SendConn(ours, 9, 0, NoSlot, 1); err != nil {
 		t.Fatal(err)
 	}
 	if id, err := Recall(theirs); id != 9 || err != nil {
