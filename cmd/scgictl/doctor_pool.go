@@ -19,9 +19,9 @@ import (
 // workers: logs, listeners, control connections.
 const descriptorReserve = 64
 
-// Descriptors for one worker: both ends of its link, its pidfd, three files of
-// its control group, and the connection that it works on.
-const descriptorsOfWorker = 7
+// Descriptors for one worker: both ends of its link, its page, its pidfd, three
+// files of its control group, and the connection that it works on.
+const descriptorsOfWorker = 8
 
 // descriptorNeed is what the master may have open: besides workers there are
 // connections that wait, and some whose header is not whole yet. In a reload,

@@ -285,10 +285,10 @@ func TestDescriptorLimitIsThatOfTheProcess(t *testing.T) {
 	}
 }
 
-// 64 workers with 7 each, 64 connections that wait and 4*64+64 that are parked;
+// 64 workers with 8 each, 64 connections that wait and 4*64+64 that are parked;
 // in a reload another 64 workers.
 func TestDescriptorsAreJudgedByWhatAFullPoolHas(t *testing.T) {
-	for limit, want := range map[string]grade{"640": bad, "895": bad, "896": notable, "1343": notable, "1344": good} {
+	for limit, want := range map[string]grade{"640": bad, "959": bad, "960": notable, "1471": notable, "1472": good} {
 		cmd := exec.Command("/bin/sh", "-c", "ulimit -n "+limit+" && echo && exec cat")
 		in, err := cmd.StdinPipe()
 		if err != nil {
@@ -308,8 +308,8 @@ func TestDescriptorsAreJudgedByWhatAFullPoolHas(t *testing.T) {
 		d.status.Queue.Listeners = []control.Listener{{Address: "/run/x"}}
 		d.status.Limits.MaxWorkers, d.status.Queue.Limit = 64, 64
 		d.checkDescriptors(context.Background())
-		if k := d.checks[0]; k.Grade != want || !strings.Contains(k.Text, "may open "+limit+" files and needs up to 896, in a reload up to 1344") ||
-			(want == good) != (k.Hint == "") || want != good && !strings.Contains(k.Hint, "LimitNOFILE=2688 in scgid@wiki.service") {
+		if k := d.checks[0]; k.Grade != want || !strings.Contains(k.Text, "may open "+limit+" files and needs up to 960, in a reload up to 1472") ||
+			(want == good) != (k.Hint == "") || want != good && !strings.Contains(k.Hint, "LimitNOFILE=2944 in scgid@wiki.service") {
 			t.Errorf("%+v, want %v", k, want)
 		}
 		in.Close()
