@@ -59,6 +59,7 @@ type testMaster struct {
 	stderr  *stderrLog
 	exited  chan error
 	mayFail bool // set at once by a test of that
+	slot    int  // of the worker's page, for all connections
 
 	mu   sync.Mutex
 	next uint64
@@ -96,10 +97,20 @@ func launch(t *testing.T, args ...string) *testMaster {
 // launchWith starts a worker whose standard error is the file, if that is not nil.
 func launchWith(t *testing.T, stderr *os.File, args ...string) *testMaster {
 	t.Helper()
+	return launchChanged(t, func(cmd *exec.Cmd) {
+		if stderr != nil {
+			cmd.Stderr = stderr
+		}
+	}, args...)
+}
+
+// launchChanged lets change what is started.
+func launchChanged(t *testing.T, change func(*exec.Cmd), args ...string) *testMaster {
+	t.Helper()
 	ours, theirs, err := link.Pair()
 	must(t, err)
 	m := &testMaster{
-		t: t, fd: ours, stderr: new(stderrLog), exited: make(chan error, 1),
+		t: t, fd: ours, slot: link.NoSlot, stderr: new(stderrLog), exited: make(chan error, 1),
 		held: make(map[uint64]int), done: make(map[uint64]chan link.Message), said: make(chan link.Message, 4),
 	}
 	file := os.NewFile(uintptr(theirs), "link")
@@ -108,9 +119,7 @@ func launchWith(t *testing.T, stderr *os.File, args ...string) *testMaster {
 		"GORACE=atexit_sleep_ms=0") // else each race-checked worker lingers for a second
 	m.cmd.ExtraFiles = []*os.File{file}
 	m.cmd.Stderr = m.stderr
-	if stderr != nil {
-		m.cmd.Stderr = stderr
-	}
+	change(m.cmd)
 	// A program may keep stderr open for longer than its worker lives.
 	m.cmd.WaitDelay = time.Second
 	must(t, m.cmd.Start())
@@ -180,7 +189,7 @@ func (m *testMaster) pass(fd int) <-chan link.Message {
 	done := make(chan link.Message, 1)
 	m.held[m.next], m.done[m.next] = fd, done
 	var s link.Sender
-	must(m.t, s.SendConn(m.fd, m.next, 0, link.NoSlot, fd))
+	must(m.t, s.SendConn(m.fd, m.next, 0, m.slot, fd))
 	return done
 }
 
