@@ -1,9 +1,10 @@
 // Package cost measures what a server's processes use while something runs:
 // CPU time, context switches and, with strace, system calls.
 //
-// It reads /proc and the processes' CPU clocks and owns nothing. It starts
-// and stops no server. Its figures are exact for processes and threads that
-// live from the first Snapshot to the second; see Cost for the others.
+// It reads /proc and the processes' CPU clocks, and owns nothing but the control
+// groups that it is asked for. It starts and stops no server. Its figures are
+// exact for processes and threads that live from the first Snapshot to the
+// second; with a Group the CPU of all others is too. See Cost for the rest.
 package cost
 
 import (
@@ -19,10 +20,14 @@ type Snapshot struct {
 	switches map[int]int64         // by thread
 	own      map[int]int64         // the part of switches that is the root's
 	kernel   map[int]time.Duration // CPU by kernel thread
+	group    *time.Duration        // CPU of the group that holds the tree; nil without one
 }
 
 // Take reads the tree of processes that begins at root.
-func Take(root int) (*Snapshot, error) {
+func Take(root int) (*Snapshot, error) { return TakeIn(root, nil) }
+
+// TakeIn is Take for a tree that lives in a group of its own, unless g is nil.
+func TakeIn(root int, g *Group) (*Snapshot, error) {
 	all, err := processes()
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the process table: %v", err)
@@ -46,6 +51,13 @@ func Take(root int) (*Snapshot, error) {
 		}
 	}
 	switches(root, s.own)
+	if g != nil {
+		used, err := g.CPU()
+		if err != nil {
+			return nil, err
+		}
+		s.group = &used
+	}
 	return s, nil
 }
 
@@ -75,8 +87,8 @@ func tree(all []process, root int) map[int]bool {
 
 // Cost is what was used between two Snapshots.
 //
-// CPU holds children that ended and were waited for, to the hundredth of a
-// second; switches of threads that ended in between are lost.
+// Without a Group, CPU holds children that ended and were waited for, to the
+// hundredth of a second; switches of threads that ended in between are lost.
 type Cost struct {
 	Master    Use
 	Tree      Use           // the master and all its descendants
@@ -95,8 +107,22 @@ func (s *Snapshot) Since(before *Snapshot) Cost {
 	c := Cost{Processes: len(s.cpu)}
 	c.Master = Use{s.cpu[s.root] - before.cpu[s.root], gained(s.own, before.own)}
 	c.Tree = Use{max(0, sum(s.cpu)+s.children-sum(before.cpu)-before.children), gained(s.switches, before.switches)}
+	if s.group != nil && before.group != nil {
+		c.Tree.CPU = *s.group - *before.group
+	}
 	c.Kernel = time.Duration(gained(s.kernel, before.kernel))
 	return c
+}
+
+// Ran counts the processes of the tree, but for its root, that have used CPU
+// since before.
+func (s *Snapshot) Ran(before *Snapshot) (n int) {
+	for pid, used := range s.cpu {
+		if pid != s.root && used > before.cpu[pid] {
+			n++
+		}
+	}
+	return n
 }
 
 // gained adds up how much each entry has grown; one that has shrunk is a new

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,7 +27,13 @@ type shell struct {
 
 func startShell(t *testing.T) *shell {
 	t.Helper()
+	return startShellWith(t, nil)
+}
+
+func startShellWith(t *testing.T, attr *syscall.SysProcAttr) *shell {
+	t.Helper()
 	cmd := exec.Command("/bin/sh")
+	cmd.SysProcAttr = attr
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -98,6 +105,65 @@ func TestLivingChildrenCount(t *testing.T) {
 	s.do(t, "kill $!")
 	if c.Processes != 2 || c.Tree.CPU-c.Master.CPU < time.Millisecond || c.Tree.Switches <= c.Master.Switches {
 		t.Errorf("%+v", c)
+	}
+}
+
+// What has ended is in no process of the tree, and nobody waited for it: the
+// group has it all the same, to the microsecond.
+func TestAGroupCountsWhatHasEndedAndLeft(t *testing.T) {
+	g, err := NewGroup("test")
+	if err != nil {
+		t.Skipf("needs the right to make a control group: %v", err)
+	}
+	attr := &syscall.SysProcAttr{Setpgid: true}
+	g.Start(attr)
+	s := startShellWith(t, attr)
+	t.Cleanup(func() {
+		s.cmd.Process.Kill()
+		s.cmd.Wait()
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s.do(t, ":")
+	if pids := g.Pids(); len(pids) != 1 || pids[0] != s.cmd.Process.Pid {
+		t.Errorf("the group has %v, not the shell alone", pids)
+	}
+	before, err := TakeIn(s.cmd.Process.Pid, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The grandchild's parent does not wait for it.
+	fifo := filepath.Join(t.TempDir(), "f")
+	s.do(t, "mkfifo "+fifo)
+	s.do(t, "(("+spin+"; echo >"+fifo+") & ); read x <"+fifo)
+	after, err := TakeIn(s.cmd.Process.Pid, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := after.Since(before); c.Tree.CPU < 10*time.Millisecond || c.Tree.CPU < c.Master.CPU {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestMemoryIsTheTreesAndTheRootsPartOfIt(t *testing.T) {
+	s := startShell(t)
+	s.do(t, "sleep 1000 & :")
+	master, tree, err := PSS(s.cmd.Process.Pid)
+	s.do(t, "kill $!")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if master < 10<<10 || tree <= master || tree > 100<<20 {
+		t.Errorf("%d bytes of %d are the root's", master, tree)
+	}
+}
+
+func TestOnlyChildrenThatRanAreCounted(t *testing.T) {
+	before := &Snapshot{root: 1, cpu: map[int]time.Duration{1: 5, 2: 5, 3: 5}}
+	after := &Snapshot{root: 1, cpu: map[int]time.Duration{1: 9, 2: 5, 3: 6, 4: 1, 5: 0}}
+	if n := after.Ran(before); n != 2 {
+		t.Errorf("%d, want 2: one that existed and one that is new", n)
 	}
 }
 

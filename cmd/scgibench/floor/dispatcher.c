@@ -13,22 +13,29 @@
  *
  * It is a yardstick, not a server: it does not survive a dead worker.
  *
- * Usage: dispatcher /path|@abstract|ipv4:port WORKERS
- * Prints "ready" when it listens.
+ * Usage: dispatcher /path|@abstract|ipv4:port WORKERS [PROGRAM ARG...]
+ * Prints "ready" when it listens. With a PROGRAM the workers execute it, with
+ * the number of their end of the pair in FLOOR_LINK_FD, instead of answering
+ * themselves. FLOOR_BURN_US makes each of the workers' own answers cost so many
+ * microseconds of CPU more, so that a measurement can be proved right.
  */
 #define _GNU_SOURCE
 #include "floor.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <sys/epoll.h>
 #include <sys/un.h>
+#include <time.h>
 
 enum { MAX_WORKERS = 1024, EVENTS = 64, LISTENER = -1 };
 
 static int links[MAX_WORKERS];
 static int idle[MAX_WORKERS];
 static int nidle;
+static char **program; /* NULL: the workers answer themselves */
+static long burn_us;
 
 static int listen_unix(const char *path)
 {
@@ -81,6 +88,33 @@ static int open_listener(char *addr)
 	return fd;
 }
 
+static long cpu_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return t.tv_sec * 1000000L + t.tv_nsec / 1000;
+}
+
+static void burn(void)
+{
+	long end = cpu_us() + burn_us;
+
+	while (cpu_us() < end)
+		;
+}
+
+static __attribute__((noreturn)) void run_program(int link)
+{
+	char number[16];
+
+	snprintf(number, sizeof number, "%d", link);
+	setenv("FLOOR_LINK_FD", number, 1);
+	fcntl(link, F_SETFD, 0);
+	execvp(program[0], program);
+	die(program[0]);
+}
+
 static void serve_worker(int link)
 {
 	struct msghdr msg;
@@ -97,6 +131,8 @@ static void serve_worker(int link)
 		int fd = pass_fd(&msg);
 		if (fd < 0)
 			die("a packet without a descriptor");
+		if (burn_us > 0)
+			burn();
 		answer(fd);
 		close(fd);
 		if (send(link, "d", 1, MSG_NOSIGNAL) < 0)
@@ -118,6 +154,8 @@ static void start_worker(int i, int listener)
 		close(pair[0]);
 		for (int k = 0; k < i; k++)
 			close(links[k]);
+		if (program)
+			run_program(pair[1]);
 		serve_worker(pair[1]);
 	}
 	close(pair[1]);
@@ -174,13 +212,16 @@ static void watch(int epoll, int fd, int who, unsigned events)
 int main(int argc, char **argv)
 {
 	struct epoll_event events[EVENTS];
-	int workers = argc == 3 ? atoi(argv[2]) : 0;
+	int workers = argc >= 3 ? atoi(argv[2]) : 0;
+	const char *slower = getenv("FLOOR_BURN_US");
 	int ready = 0;
 
 	if (workers < 1 || workers > MAX_WORKERS) {
-		fprintf(stderr, "usage: dispatcher /path|@abstract|ipv4:port WORKERS\n");
+		fprintf(stderr, "usage: dispatcher /path|@abstract|ipv4:port WORKERS [PROGRAM ARG...]\n");
 		return 2;
 	}
+	program = argc > 3 ? argv + 3 : NULL;
+	burn_us = slower ? atol(slower) : 0;
 	int listener = open_listener(argv[1]);
 	int epoll = epoll_create1(EPOLL_CLOEXEC);
 	for (int i = 0; i < workers; i++)

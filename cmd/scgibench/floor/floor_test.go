@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/scgid/scgid/cmd/scgibench/cost"
 	"github.com/scgid/scgid/cmd/scgibench/load"
 	"golang.org/x/sys/unix"
 )
@@ -33,10 +34,10 @@ func programs(t *testing.T) Programs {
 	return p
 }
 
-// dispatcher starts it and returns when it listens.
-func dispatcher(t *testing.T, program, addr string, workers int) {
+// dispatcher starts it and returns its pid when it listens.
+func dispatcher(t *testing.T, program, addr string, workers int, command ...string) int {
 	t.Helper()
-	cmd := exec.Command(program, addr, fmt.Sprint(workers))
+	cmd := exec.Command(program, append([]string{addr, fmt.Sprint(workers)}, command...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -49,6 +50,7 @@ func dispatcher(t *testing.T, program, addr string, workers int) {
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
 		t.Fatalf("dispatcher said %q, %v", line, err)
 	}
+	return cmd.Process.Pid
 }
 
 func freePort(t *testing.T) string {
@@ -73,6 +75,62 @@ func TestDispatcherAnswersEveryRequest(t *testing.T) {
 		}
 		if res.OK != 2000 {
 			t.Errorf("%s: %d of 2000 good; %v", addr, res.OK, res.Examples)
+		}
+	}
+}
+
+// cpuOf is the CPU of the dispatcher's tree for n requests.
+func cpuOf(t *testing.T, pid int, addr string, n int64) time.Duration {
+	t.Helper()
+	before, err := cost.Take(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := (&load.Load{Address: addr, Clients: 4, Requests: n, Timeout: time.Minute}).Run(context.Background())
+	if err != nil || res.OK != n {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	after, err := cost.Take(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return after.Since(before).Tree.CPU
+}
+
+func TestDispatcherBurnsWhatItIsTold(t *testing.T) {
+	p := programs(t)
+	addr := filepath.Join(t.TempDir(), "s")
+	t.Setenv("FLOOR_BURN_US", "5000")
+	pid := dispatcher(t, p.Dispatcher, addr, 2)
+	const n = 50
+	if used := cpuOf(t, pid, addr, n); used < n*5*time.Millisecond || used > n*6*time.Millisecond {
+		t.Errorf("%v for %d requests of 5 ms", used, n)
+	}
+}
+
+func TestDispatcherExecutesTheProgram(t *testing.T) {
+	p := programs(t)
+	addr, seen := filepath.Join(t.TempDir(), "s"), filepath.Join(t.TempDir(), "seen")
+	if err := unix.Mkfifo(seen, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dispatcher(t, p.Dispatcher, addr, 1, "/bin/sh", "-c", `readlink /proc/self/fd/$FLOOR_LINK_FD >$0; exec cat <&$FLOOR_LINK_FD`, seen)
+	text, err := os.ReadFile(seen)
+	if err != nil || !strings.HasPrefix(string(text), "socket:") {
+		t.Errorf("the program's link is %q, %v", text, err)
+	}
+}
+
+func TestSpawnRunsTheProgramUntilTheTimeIsOver(t *testing.T) {
+	p := programs(t)
+	out, err := exec.Command(p.Spawn, "50", "/bin/echo", "hello").Output()
+	var runs, us int
+	if n, _ := fmt.Sscan(string(out), &runs, &us); err != nil || n != 2 || runs < 1 || us < 50_000 {
+		t.Errorf("%q, %v", out, err)
+	}
+	for _, bad := range [][]string{{"10", "/bin/false"}, {"10", "/bin/true"}, {"10", "/does/not/exist"}, {"0", "/bin/echo"}} {
+		if out, err := exec.Command(p.Spawn, bad...).Output(); err == nil {
+			t.Errorf("%v: %q", bad, out)
 		}
 	}
 }

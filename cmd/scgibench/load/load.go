@@ -1,5 +1,5 @@
-// Package load sends SCGI requests to one address as fast as it can, or with
-// a pause, and checks every reply.
+// Package load sends SCGI requests to one address, or HTTP requests to a web
+// server in front, as fast as it can or with a pause, and checks every reply.
 //
 // A Load says what to send and what to expect; Run owns its sockets and its
 // threads until it returns. It shares the machine with the server it
@@ -42,6 +42,7 @@ type Load struct {
 	URI    string     // default /
 	Body   int64      // bytes sent as the request body
 	Vars   []scgi.Var // added to the request, or in place of those of the same name
+	HTTP   bool       // speak HTTP/1.0, which closes the connection too, instead of SCGI; without Vars
 
 	Expect Expect
 
@@ -146,6 +147,8 @@ func (l *Load) fill() error {
 		return errors.New("requests, duration, pause and timeout cannot be negative")
 	case l.Requests == 0 && l.Duration == 0:
 		return errors.New("a run needs a number of requests or a duration")
+	case l.HTTP && len(l.Vars) > 0:
+		return errors.New("HTTP has no variables")
 	case l.Body < 0 || l.Body > MaxBody:
 		return fmt.Errorf("body: %d is not between 0 and %d bytes", l.Body, int64(MaxBody))
 	}

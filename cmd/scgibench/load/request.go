@@ -2,6 +2,7 @@ package load
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -21,13 +22,9 @@ const chunkSize = 64 << 10
 
 // request builds what a web server's usual parameters would make of the Load.
 func (l *Load) request() (*request, error) {
-	vars, err := l.vars()
+	head, err := l.head()
 	if err != nil {
 		return nil, err
-	}
-	head, err := scgi.AppendHeader(nil, vars)
-	if err != nil {
-		return nil, fmt.Errorf("cannot build the request: %v", err)
 	}
 	chunk := bytes.Repeat([]byte("0123456789abcde\n"), chunkSize/16)
 	size := int64(len(head)) + l.Body
@@ -45,17 +42,36 @@ func (r *request) after(sent int64) []byte {
 	return r.chunk[at:min(chunkSize, at+r.size-sent)]
 }
 
-func (l *Load) vars() ([]scgi.Var, error) {
-	method, uri := l.Method, l.URI
-	if method == "" {
-		method = "GET"
-		if l.Body > 0 {
-			method = "POST"
-		}
+// head is what comes before the body.
+func (l *Load) head() ([]byte, error) {
+	method, uri := l.method(), cmp.Or(l.URI, "/")
+	if l.HTTP {
+		return fmt.Appendf(nil, "%s %s HTTP/1.0\r\nHost: www.example.org\r\nUser-Agent: scgibench\r\n"+
+			"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nAccept-Language: en-GB,en;q=0.5\r\n"+
+			"Content-Length: %d\r\n\r\n", method, uri, l.Body), nil
 	}
-	if uri == "" {
-		uri = "/"
+	vars, err := l.vars(method, uri)
+	if err != nil {
+		return nil, err
 	}
+	head, err := scgi.AppendHeader(nil, vars)
+	if err != nil {
+		return nil, fmt.Errorf("cannot build the request: %v", err)
+	}
+	return head, nil
+}
+
+func (l *Load) method() string {
+	switch {
+	case l.Method != "":
+		return l.Method
+	case l.Body > 0:
+		return "POST"
+	}
+	return "GET"
+}
+
+func (l *Load) vars(method, uri string) ([]scgi.Var, error) {
 	path, query, _ := strings.Cut(uri, "?")
 	vars := []scgi.Var{
 		{Name: "CONTENT_LENGTH", Value: strconv.FormatInt(l.Body, 10)},

@@ -104,3 +104,20 @@ func TestWhatCannotBeMeantIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestHTTPIsSentToAWebServer(t *testing.T) {
+	l := &Load{Address: "/s", Requests: 1, HTTP: true, URI: "/rows?a=b", Body: 3}
+	run, err := l.prepare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(run.req.after(0))
+	if !strings.HasPrefix(text, "POST /rows?a=b HTTP/1.0\r\n") || !strings.Contains(text, "\r\nContent-Length: 3\r\n") ||
+		!strings.HasSuffix(text, "\r\n\r\n012") {
+		t.Errorf("%q", text)
+	}
+	l.Vars = []scgi.Var{{Name: "A", Value: "b"}}
+	if err := l.Check(); err == nil {
+		t.Error("variables are accepted")
+	}
+}
