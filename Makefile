@@ -34,7 +34,7 @@ GOFLAGS_BUILD = -trimpath -ldflags '-X main.version=$(VERSION)'
 STATICCHECK   = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME     ?= 10s
 
-.PHONY: build built demo check deps lint test check-debian13 fuzz bench install install-units clean
+.PHONY: build built demo check deps lint test check-debian13 fuzz bench bench-short bench-build install install-units clean
 
 build: ## programs into bin/
 	$(GO) build $(GOFLAGS_BUILD) -o bin/ ./cmd/scgid ./cmd/scgictl ./cmd/scgi-cgi ./cmd/scgibench
@@ -63,8 +63,17 @@ check-debian13: ## the tests that boot systemd, on a Debian 13 root made by debo
 fuzz: ## short; FUZZTIME=5m for long runs
 	FUZZTIME=$(FUZZTIME) .ci/fuzz
 
-bench: build ## speed beside a small C dispatcher, in one run
-	$(GO) test -run '^$$' -bench . -benchtime 1x ./cmd/scgibench/...
+# As root on Debian what is missing is installed; otherwise it is named.
+bench_install = $(if $(and $(filter 0,$(shell id -u)),$(shell command -v apt-get)),--install)
+
+bench: bench-build ## speed beside uWSGI, gunicorn, fcgiwrap and others, half an hour; SCGI_PACKAGE=a checkout of the scgi package
+	bin/scgibench compare $(bench_install) --svg bin/bench $(BENCHFLAGS)
+
+bench-short: bench-build ## the same in under three minutes; BENCHFLAGS='--apps hello' for a part
+	bin/scgibench compare --short $(bench_install) $(BENCHFLAGS)
+
+bench-build: build
+	$(GO) build $(GOFLAGS_BUILD) -o bin/ ./cmd/scgibench/goworker
 
 # sudo's PATH has no go where that is in /usr/local/go: then what is built is taken.
 built:

@@ -47,14 +47,20 @@ var arrows = map[string][]string{
 	// doctor looks at the configuration; steering needs no more than the
 	// control socket, so neither the master nor the bus nor the metrics are
 	// linked; see size_test.go.
-	"cmd/scgictl":         {"activation", "cmd/scgictl/quiet", "cmd/scgictl/tree", "control", "control/api", "master/config", "worker/scgi"},
-	"cmd/scgictl/quiet":   {},
-	"cmd/scgictl/tree":    {},
-	"cmd/scgi-cgi":        {"worker", "worker/link", "worker/scgi", "worker/spool"},
-	"cmd/scgibench":       {"worker/scgi", "cmd/scgibench/load", "cmd/scgibench/cost", "cmd/scgibench/floor"},
-	"cmd/scgibench/load":  {"worker/scgi"},
-	"cmd/scgibench/cost":  {},
-	"cmd/scgibench/floor": {},
+	"cmd/scgictl":       {"activation", "cmd/scgictl/quiet", "cmd/scgictl/tree", "control", "control/api", "master/config", "worker/scgi"},
+	"cmd/scgictl/quiet": {},
+	"cmd/scgictl/tree":  {},
+	"cmd/scgi-cgi":      {"worker", "worker/link", "worker/scgi", "worker/spool"},
+	// Only compare/report links the plotting library; see size_test.go.
+	"cmd/scgibench": {"worker/scgi", "cmd/scgibench/compare", "cmd/scgibench/compare/report", "cmd/scgibench/compare/servers",
+		"cmd/scgibench/load", "cmd/scgibench/cost"},
+	"cmd/scgibench/load":            {"worker/scgi"},
+	"cmd/scgibench/cost":            {},
+	"cmd/scgibench/floor":           {},
+	"cmd/scgibench/compare":         {"worker/scgi", "cmd/scgibench/compare/servers", "cmd/scgibench/cost"},
+	"cmd/scgibench/compare/servers": {"cmd/scgibench/cost", "cmd/scgibench/floor", "cmd/scgibench/load"},
+	"cmd/scgibench/compare/report":  {"cmd/scgibench/compare", "cmd/scgibench/compare/servers"},
+	"cmd/scgibench/goworker":        {"worker"},
 
 	"packaging/man":       {},
 	"packaging/webserver": {},

@@ -102,6 +102,8 @@ func (b *bench) command() *cobra.Command {
 	f.IntVar(&b.pid, "server-pid", 0, "measure the processes from this `PID` down, on this machine")
 	f.BoolVar(&b.strace, "strace", false, "with --server-pid: count system calls; distorts all other figures")
 	f.BoolVar(&b.json, "json", false, "print JSON")
+	cmd.AddCommand(b.compareCommand())
+	cmd.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
 	return cmd
 }
 

@@ -134,10 +134,13 @@ func subsection(t *testing.T, mdoc, title string) string {
 
 func TestThePagesListTheFlagsOfTheCommands(t *testing.T) {
 	bin := build(t)
-	for name, command := range map[string]string{"scgi-cgi.1": "scgi-cgi", "scgibench.1": "scgibench"} {
-		text := page(t, name)
-		onlyKnown(t, name, text, compare(t, name, text, run(t, "", filepath.Join(bin, command), "--help")))
-	}
+	cgi := page(t, "scgi-cgi.1")
+	onlyKnown(t, "scgi-cgi.1", cgi, compare(t, "scgi-cgi.1", cgi, run(t, "", filepath.Join(bin, "scgi-cgi"), "--help")))
+
+	bench, program := page(t, "scgibench.1"), filepath.Join(bin, "scgibench")
+	options := compare(t, "scgibench.1", subsection(t, bench, "scgibench"), run(t, "", program, "--help"))
+	options = append(options, compare(t, "scgibench.1, compare", subsection(t, bench, "scgibench compare"), run(t, "", program, "compare", "--help"))...)
+	onlyKnown(t, "scgibench.1", bench, options)
 
 	text, scgid := page(t, "scgid.8"), filepath.Join(bin, "scgid")
 	help := run(t, "", scgid, "--help")

@@ -196,6 +196,7 @@ static void worker_done(int i)
 {
 	char byte;
 
+	errno = 0; /* an end of file is not an error */
 	if (recv(links[i], &byte, 1, MSG_DONTWAIT) != 1)
 		die("a worker is gone");
 	idle[nidle++] = i;
