@@ -35,6 +35,20 @@ func TestScgictlLinksNeitherMasterNorBusNorPrometheus(t *testing.T) {
 	}
 }
 
+func TestOnlyScgibenchLinksThePlottingLibrary(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "./scgid", "./scgictl", "./scgi-cgi", "./scgibench/goworker").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range strings.Fields(string(out)) {
+		for _, not := range []string{"gonum.org/", "codeberg.org/", "git.sr.ht/", "golang.org/x/image/"} {
+			if strings.HasPrefix(p, not) {
+				t.Errorf("%s is linked by another program than scgibench", p)
+			}
+		}
+	}
+}
+
 // scgictlMax is the size in bytes that scgictl may have, built as a release
 // builds it, with its symbols.
 const scgictlMax = 11_500_000

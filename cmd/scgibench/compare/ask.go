@@ -90,18 +90,20 @@ func ask(ctx context.Context, s *servers.Server, uri string) ([]byte, error) {
 // ready asks until there is a good answer, and returns how long that took from
 // the start of the server.
 func ready(ctx context.Context, s *servers.Server) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
+	var last error // but for that of ctx
 	for {
 		_, err := ask(ctx, s, s.App.URI)
 		if err == nil {
 			return time.Since(s.Begun), nil
 		}
+		if ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-s.Ended():
 			return 0, fmt.Errorf("ended instead of answering: %s", s.Says())
 		case <-ctx.Done():
-			return 0, fmt.Errorf("no good answer within a minute: %v: %s", err, s.Says())
+			return 0, fmt.Errorf("no good answer in time: %v: %s", last, s.Says())
 		case <-time.After(500 * time.Microsecond):
 		}
 	}

@@ -35,7 +35,6 @@ func Run(ctx context.Context, kit *servers.Kit, plan Plan, say func(string)) *Re
 	c := &comparison{kit: kit, plan: plan, say: say, missed: map[Missing]bool{}, report: &Report{Form: plan.Form, Began: began}}
 	c.report.Machine = machine()
 	c.report.Machine.Rounds = kit.Rounds
-	c.report.Versions = kit.Versions(ctx)
 	for _, e := range plan.Experiments {
 		for _, workers := range e.Workers {
 			c.group(ctx, e, workers)
@@ -51,6 +50,7 @@ func Run(ctx context.Context, kit *servers.Kit, plan Plan, say func(string)) *Re
 	}
 	c.report.Interrupted = ctx.Err() != nil
 	c.about()
+	c.report.Versions = kit.Versions(context.WithoutCancel(ctx))
 	c.report.Seconds = time.Since(began).Seconds()
 	return c.report
 }
@@ -77,12 +77,12 @@ func (c *comparison) app(name string) servers.App {
 
 // kinds are those that the plan wants, that have the application, and that lack
 // nothing for it.
-func (c *comparison) kinds(app string) (kinds []servers.Kind) {
+func (c *comparison) kinds(ctx context.Context, app string) (kinds []servers.Kind) {
 	for _, k := range c.kit.Kinds {
 		if !k.Serves(app) || c.plan.Servers != nil && !slices.Contains(c.plan.Servers, k.Name) {
 			continue
 		}
-		if why := c.kit.Missing(k, c.app(app)); why != "" {
+		if why := c.kit.Missing(ctx, k, c.app(app)); why != "" {
 			c.missing(Missing{k.Name, app, why})
 			continue
 		}
@@ -136,7 +136,7 @@ func (c *comparison) skipped(ctx context.Context, e Experiment, workers int) {
 
 // startAll starts and warms up every server of the group, and makes its Pool.
 func (c *comparison) startAll(ctx context.Context, e Experiment, workers int) (running []*servers.Server) {
-	for _, kind := range c.kinds(e.App) {
+	for _, kind := range c.kinds(ctx, e.App) {
 		s, err := c.kit.Start(kind, c.app(e.App), workers)
 		if err != nil {
 			c.miss(kind, e.App, err)
@@ -144,7 +144,7 @@ func (c *comparison) startAll(ctx context.Context, e Experiment, workers int) (r
 		}
 		served := 0
 		if !kind.Spawns() {
-			if _, err = ready(ctx, s); err == nil {
+			if _, err = c.ready(ctx, s); err == nil {
 				served, err = warm(ctx, s)
 			}
 		}
@@ -157,6 +157,13 @@ func (c *comparison) startAll(ctx context.Context, e Experiment, workers int) (r
 		c.report.Pools = append(c.report.Pools, Pool{App: e.App, Server: kind.Name, Workers: workers, Served: served})
 	}
 	return running
+}
+
+// ready waits for the server as long as the plan allows.
+func (c *comparison) ready(ctx context.Context, s *servers.Server) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.plan.Patience)
+	defer cancel()
+	return ready(ctx, s)
 }
 
 // rounds measures one load: all servers in turns, round after round.

@@ -17,6 +17,7 @@ type Plan struct {
 	Servers     []string      // names of kinds; nil for all
 	Rounds      int           // of each load, in turns with all other servers
 	Duration    time.Duration // of one round
+	Patience    time.Duration // how long a server may take to its first good answer
 	Calls       int64         // requests under strace; 0 for none
 	Starts      int           // times each server is started for the first answer; 0 for none
 	StartWith   []int         // workers for that
@@ -81,7 +82,7 @@ func Full() Plan {
 			{"cgi-python", []int{4}, []Clients{one, {N: 8}}},
 			{"php", []int{4}, web},
 		},
-		Rounds: 5, Duration: 600 * time.Millisecond, Calls: 500,
+		Rounds: 5, Duration: 600 * time.Millisecond, Calls: 500, Patience: time.Minute,
 		Starts: 7, StartWith: []int{1, 16}, GrowTo: 16, GrowTime: 20 * time.Second,
 	}
 }
@@ -101,7 +102,7 @@ func Short() Plan {
 			{"cgi-python", []int{4}, []Clients{one}},
 			{"php", []int{4}, []Clients{one}},
 		},
-		Rounds: 3, Duration: 250 * time.Millisecond, Calls: 100,
+		Rounds: 3, Duration: 250 * time.Millisecond, Calls: 100, Patience: 40 * time.Second,
 		Starts: 2, StartWith: []int{16}, GrowTo: 16, GrowTime: 3 * time.Second,
 		Limit: 145 * time.Second,
 	}

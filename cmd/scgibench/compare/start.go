@@ -14,7 +14,7 @@ func (c *comparison) firstAnswers(ctx context.Context) {
 	for _, workers := range c.plan.StartWith {
 		tries := map[string][]time.Duration{}
 		for range c.plan.Starts {
-			for _, kind := range c.kinds("hello") {
+			for _, kind := range c.kinds(ctx, "hello") {
 				if ctx.Err() != nil || c.late() {
 					break
 				}
@@ -23,7 +23,7 @@ func (c *comparison) firstAnswers(ctx context.Context) {
 				}
 			}
 		}
-		for _, kind := range c.kinds("hello") {
+		for _, kind := range c.kinds(ctx, "hello") {
 			if t := tries[kind.Name]; len(t) > 0 {
 				c.report.Starts = append(c.report.Starts, startOf(kind.Name, workers, t))
 			}
@@ -49,7 +49,7 @@ func (c *comparison) firstAnswer(ctx context.Context, kind servers.Kind, workers
 		return 0, false
 	}
 	defer s.Stop()
-	d, err := ready(ctx, s)
+	d, err := c.ready(ctx, s)
 	if err != nil {
 		c.miss(kind, "hello", err)
 	}
@@ -58,7 +58,7 @@ func (c *comparison) firstAnswer(ctx context.Context, kind servers.Kind, workers
 
 // growths has every server that can grow from one worker under a burst.
 func (c *comparison) growths(ctx context.Context) {
-	for _, kind := range c.kinds("hello") {
+	for _, kind := range c.kinds(ctx, "hello") {
 		if !kind.Grows || ctx.Err() != nil || c.late() {
 			continue
 		}
@@ -68,7 +68,7 @@ func (c *comparison) growths(ctx context.Context) {
 			continue
 		}
 		// A server that starts none before the first request has none then.
-		if _, err := ready(ctx, s); err != nil {
+		if _, err := c.ready(ctx, s); err != nil {
 			c.miss(kind, "hello", err)
 		} else {
 			c.report.Growths = append(c.report.Growths, grow(ctx, s, c.plan.GrowTo, c.plan.GrowTime))

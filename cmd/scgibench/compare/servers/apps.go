@@ -17,10 +17,10 @@ func Apps() []App {
 		{"cpu", "2 ms of Python", "/cpu", 20, false, true},
 		{"django", "Django's hello behind nginx", "/", 20, true, true},
 		{"rows", "A Django page of 50 rows behind nginx", "/rows", 0, true, true},
-		{"cgi-c", "A CGI program in C", "/cgi.c.bin", 20, true, false},
-		{"cgi-sh", "A CGI program in sh", "/cgi.sh", 20, true, false},
-		{"cgi-python", "A CGI program in Python", "/cgi.py", 20, true, false},
-		{"php", "Hello in PHP behind nginx", "/hello.php", 20, true, false},
+		{"cgi-c", "A CGI program in C", "/say.bin", 20, true, false},
+		{"cgi-sh", "A CGI program in sh", "/say.sh", 20, true, false},
+		{"cgi-python", "A CGI program in Python", "/say.py", 20, true, false},
+		{"php", "Hello in PHP behind nginx", "/say.php", 20, true, false},
 	}
 }
 

@@ -48,6 +48,9 @@ func (k *Kit) pass(kind Kind, p place) string {
 	var b strings.Builder
 	protocol := strings.TrimSuffix(kind.pass, "_pass")
 	for _, v := range k.parameters(p.app) {
+		if protocol == "scgi" && v[0] == "CONTENT_LENGTH" {
+			v = [2]string{"SCGI", "1"} // nginx adds the length by itself, and this not
+		}
 		fmt.Fprintf(&b, "%s_param %s %q;\n", protocol, v[0], v[1])
 	}
 	fmt.Fprintf(&b, "%s unix:%s;", kind.pass, p.addr)

@@ -75,7 +75,7 @@ func pythonPools(variants []string) ([]Kind, error) {
 		name, list, ok := strings.Cut(v, ":")
 		keys := strings.Split(list, ",")
 		if !ok || name == "" || slices.ContainsFunc(keys, func(s string) bool { return !strings.Contains(s, "=") }) {
-			return nil, fmt.Errorf("variant %q is not NAME:Section.Key=VALUE,...", v)
+			return nil, fmt.Errorf("variant %q is not NAME:Section.Key=VALUE[,Section.Key=VALUE]", v)
 		}
 		pools = append(pools, wsgiPool("scgid-python-"+name, "scgid, scgi-wsgi, "+strings.Join(keys, ", "), keys))
 	}

@@ -45,16 +45,15 @@ type Kit struct {
 	Kinds  []Kind // in the order in which to show them
 	Rounds int    // of /cpu, that take about 2 ms of Python here
 
-	opts   Options
-	dir    string
-	floor  floor.Programs
-	broken map[string]error // why something that was to be built is not there
-	n      int              // servers started so far
+	opts  Options
+	dir   string
+	floor floor.Programs
+	built map[string]error // the parts that were built, or why they could not be
+	n     int              // servers started so far
 }
 
-// NewKit builds and unpacks. What cannot be built is not an error: the kinds
-// that want it are missing, and say so. The caller closes the kit after all
-// its servers.
+// NewKit unpacks the files, and finds how much 2 ms of Python are. The caller
+// closes the kit after all its servers.
 func NewKit(ctx context.Context, opts Options) (*Kit, error) {
 	kinds, err := Kinds(opts)
 	if err != nil {
@@ -67,12 +66,14 @@ func NewKit(ctx context.Context, opts Options) (*Kit, error) {
 	if opts.Bin, err = filepath.Abs(opts.Bin); err != nil {
 		return nil, err
 	}
-	k := &Kit{Kinds: kinds, Rounds: 60000, opts: opts, dir: dir, broken: map[string]error{}}
+	k := &Kit{Kinds: kinds, Rounds: 60000, opts: opts, dir: dir, built: map[string]error{}}
 	if err := k.unpack(); err != nil {
 		k.Close()
 		return nil, err
 	}
-	k.build(ctx)
+	if rounds, err := calibrate(ctx); err == nil {
+		k.Rounds = rounds
+	}
 	return k, nil
 }
 
@@ -106,17 +107,25 @@ func (k *Kit) unpack() error {
 	return os.Chmod(k.dir, 0o755) // a server's user may be another
 }
 
-// build makes what has to be compiled or computed, and keeps why it could not.
-func (k *Kit) build(ctx context.Context) {
-	var err error
-	k.floor, err = floor.Build(k.dir)
-	k.broken["floor"] = err
-	k.broken["cgi.c"] = run(ctx, "gcc", "-O2", "-o", k.path("cgi.c.bin"), k.path("hello.c"))
-	k.broken["django"] = run(ctx, python, k.path("pages.py"))
-	k.broken["scgi"] = k.buildScgi(ctx)
-	if rounds, err := calibrate(ctx); err == nil {
-		k.Rounds = rounds
+// build makes a part that has to be compiled or computed, the first time that it
+// is asked for, and returns why it could not be made.
+func (k *Kit) build(ctx context.Context, part string) error {
+	err, known := k.built[part]
+	if known {
+		return err
 	}
+	switch part {
+	case "floor":
+		k.floor, err = floor.Build(k.dir)
+	case "cgi":
+		err = run(ctx, "gcc", "-O2", "-o", k.path("say.bin"), k.path("say.c"))
+	case "django":
+		err = run(ctx, python, k.path("pages.py"))
+	case "scgi":
+		err = k.buildScgi(ctx)
+	}
+	k.built[part] = err
+	return err
 }
 
 // calibrate finds how many rounds of hello.py's loop take 2 ms of CPU: the

@@ -28,7 +28,7 @@ var (
 	fcgiwrap    = need{programs: []string{"fcgiwrap", "/usr/sbin/fcgiwrap"}, packages: []string{"fcgiwrap"}}
 	phpFPM      = need{programs: []string{"/usr/sbin/php-fpm*"}, packages: []string{"php-fpm"}}
 	django      = need{programs: []string{python}, packages: []string{"python3-django"}, built: "django"}
-	cProgram    = need{programs: []string{"gcc"}, packages: []string{"gcc", "libc6-dev"}, built: "cgi.c"}
+	cProgram    = need{programs: []string{"gcc"}, packages: []string{"gcc", "libc6-dev"}, built: "cgi"}
 	tracer      = need{programs: []string{"strace"}, packages: []string{"strace"}}
 	checkout    = need{built: "scgi", how: errNoCheckout.Error()}
 
@@ -39,10 +39,10 @@ var (
 )
 
 // Missing says what a kind lacks for an application, and how to get it; "" when
-// it can be started.
-func (k *Kit) Missing(kind Kind, app App) string {
+// it can be started. What has to be built for it is built now.
+func (k *Kit) Missing(ctx context.Context, kind Kind, app App) string {
 	for _, n := range k.needsOf(kind, app) {
-		if why := k.lacks(n); why != "" {
+		if why := k.lacks(ctx, n); why != "" {
 			return why
 		}
 	}
@@ -63,7 +63,7 @@ func (k *Kit) needsOf(kind Kind, app App) []need {
 	return needs
 }
 
-func (k *Kit) lacks(n need) string {
+func (k *Kit) lacks(ctx context.Context, n need) string {
 	switch {
 	case strings.HasPrefix(n.how, "make") || strings.HasPrefix(n.how, "go build"):
 		if _, err := os.Stat(k.bin(n.programs[0])); err != nil {
@@ -71,13 +71,21 @@ func (k *Kit) lacks(n need) string {
 		}
 	case len(n.programs) > 0 && n.find() == "":
 		return fmt.Sprintf("there is no %s: apt-get install %s, or --install", n.programs[0], strings.Join(n.packages, " "))
-	case n.built != "" && k.broken[n.built] != nil:
-		if n.packages == nil {
-			return k.broken[n.built].Error()
-		}
-		return fmt.Sprintf("%v: apt-get install %s, or --install", k.broken[n.built], strings.Join(n.packages, " "))
+	case n.built != "":
+		return n.say(k.build(ctx, n.built))
 	}
 	return ""
+}
+
+// say is the error of building what is needed, with what may help.
+func (n need) say(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case n.packages == nil:
+		return err.Error()
+	}
+	return fmt.Sprintf("%v: apt-get install %s, or --install", err, strings.Join(n.packages, " "))
 }
 
 // Install installs Debian's packages for all kinds, nginx and strace included.

@@ -20,7 +20,7 @@ func (k *Kit) Versions(ctx context.Context) map[string]string {
 	if out, err := exec.CommandContext(ctx, k.bin("scgid"), "--version").Output(); err == nil {
 		all["scgid"] = lastLine(out)
 	}
-	if k.broken["scgi"] == nil {
+	if err, built := k.built["scgi"]; built && err == nil {
 		all["scgi"] = scgiVersion(ctx, k.opts.Scgi)
 	}
 	return all
