@@ -233,6 +233,14 @@ func TestSelectionLeavesWhatIsNamed(t *testing.T) {
 	if len(p.Experiments) != 1 || p.Experiments[0].App != "rows" || !slices.Equal(p.Experiments[0].Workers, []int{3}) || p.Starts == 0 || p.GrowTo != 0 {
 		t.Errorf("%+v", p)
 	}
+	p = Short() // has hello twice, with other workers
+	if err := p.Select(kinds, []string{"hello"}, nil, []int{3}, nil); err != nil || len(p.Experiments) != 1 {
+		t.Errorf("%+v, %v", p.Experiments, err)
+	}
+	p = Short()
+	if err := p.Select(kinds, []string{"hello"}, nil, nil, nil); err != nil || len(p.Experiments) != 2 {
+		t.Errorf("%+v, %v", p.Experiments, err)
+	}
 	for _, bad := range []func(*Plan) error{
 		func(p *Plan) error { return p.Select(kinds, []string{"nothing"}, nil, nil, nil) },
 		func(p *Plan) error { return p.Select(kinds, nil, []string{"iis"}, nil, nil) },

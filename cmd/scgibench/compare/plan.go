@@ -88,19 +88,21 @@ func Full() Plan {
 }
 
 // Short is for a look after a change: under three minutes, so with few rounds,
-// and fewer where the machine is slow.
+// and fewer where the machine is slow. What matters most comes first: the last
+// groups are those that a slow machine has no time for.
 func Short() Plan {
 	return Plan{
 		Form: "short",
 		Experiments: []Experiment{
-			{"hello", []int{4, 16}, []Clients{one, many, paused}},
-			{"cpu", []int{4}, []Clients{many}},
-			{"django", []int{8}, []Clients{one, {N: 16}}},
+			{"hello", []int{4}, []Clients{one, many, paused}},
 			{"rows", []int{8}, []Clients{one, {N: 16}}},
 			{"cgi-c", []int{4}, []Clients{one}},
+			{"cpu", []int{4}, []Clients{many}},
+			{"hello", []int{16}, []Clients{one, many, paused}},
+			{"django", []int{8}, []Clients{one, {N: 16}}},
+			{"php", []int{4}, []Clients{one}},
 			{"cgi-sh", []int{4}, []Clients{one}},
 			{"cgi-python", []int{4}, []Clients{one}},
-			{"php", []int{4}, []Clients{one}},
 		},
 		Rounds: 3, Duration: 250 * time.Millisecond, Calls: 100, Patience: 40 * time.Second,
 		Starts: 2, StartWith: []int{16}, GrowTo: 16, GrowTime: 3 * time.Second,
@@ -129,6 +131,9 @@ func (p *Plan) Select(kinds []servers.Kind, apps, names []string, workers []int,
 			return err
 		}
 	}
+	if len(workers) > 0 { // an application is there once for each of its own
+		p.Experiments = slices.CompactFunc(slices.SortedStableFunc(slices.Values(p.Experiments), byApp), func(a, b Experiment) bool { return a.App == b.App })
+	}
 	for i := range p.Experiments {
 		e := &p.Experiments[i]
 		if len(workers) > 0 {
@@ -141,6 +146,20 @@ func (p *Plan) Select(kinds []servers.Kind, apps, names []string, workers []int,
 	return nil
 }
 
+// groups counts the applications with one number of workers each.
+func (p *Plan) groups() (n int) {
+	for _, e := range p.Experiments {
+		n += len(e.Workers)
+	}
+	return n
+}
+
+// byApp sorts as Apps does.
+func byApp(a, b Experiment) int {
+	names := appNames()
+	return slices.Index(names, a.App) - slices.Index(names, b.App)
+}
+
 // What can be measured of hello besides requests, as names of applications.
 const (
 	startApp  = "start"
@@ -151,10 +170,14 @@ const (
 func (p *Plan) only(apps []string) error {
 	var selected []Experiment
 	for _, app := range apps {
-		at := slices.IndexFunc(p.Experiments, func(e Experiment) bool { return e.App == app })
+		found := false
+		for _, e := range p.Experiments {
+			if e.App == app {
+				selected, found = append(selected, e), true
+			}
+		}
 		switch {
-		case at >= 0:
-			selected = append(selected, p.Experiments[at])
+		case found:
 		case app != startApp && app != growthApp:
 			return fmt.Errorf("there is no application %q; there are %s", app, strings.Join(appNames(), ", "))
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -156,6 +157,40 @@ func TestMemoryIsTheTreesAndTheRootsPartOfIt(t *testing.T) {
 	}
 	if master < 10<<10 || tree <= master || tree > 100<<20 {
 		t.Errorf("%d bytes of %d are the root's", master, tree)
+	}
+}
+
+// The shells share their program's pages: they count once in a tree, and another
+// tree takes nothing away.
+func TestMemoryDoesNotDependOnOtherServers(t *testing.T) {
+	one := startShell(t)
+	one.do(t, ":")
+	alone, _, err := PSS(one.cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 8 {
+		startShell(t).do(t, ":")
+	}
+	among, _, err := PSS(one.cmd.Process.Pid)
+	if err != nil || among < alone {
+		t.Errorf("%d bytes alone, %d among others, %v", alone, among, err)
+	}
+}
+
+func TestMappingsOfFilesAreReadWithoutWhatWasWritten(t *testing.T) {
+	const text = `00400000-00500000 r-xp 00000000 fe:00 42  /usr/bin/a program
+Size:               1024 kB
+Rss:                 300 kB
+Anonymous:           100 kB
+00500000-00600000 rw-p 00000000 00:00 0
+Rss:                 999 kB
+00600000-00700000 rw-s 00000000 00:01 7  /memfd:x (deleted)
+Rss:                 999 kB
+`
+	got, err := mappedFiles(bufio.NewScanner(strings.NewReader(text)))
+	if err != nil || len(got) != 1 || got["r-xp 00000000 fe:00 42 /usr/bin/a program"] != 200 {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 

@@ -54,7 +54,7 @@ func (c *chart) draw(dir string, r *compare.Report) error {
 	p.Y.Min = 0
 	p.X.Label.Text = fmt.Sprintf("%s form, %s, %d CPUs, %s", r.Form, r.Began.Format("2006-01-02"), r.Machine.CPUs, r.Machine.Model)
 	p.Add(plotter.NewGrid())
-	p.Legend.Top, p.Legend.Left = true, false
+	p.Legend.Top, p.Legend.Padding = true, vg.Points(2)
 	width := vg.Points(max(3, min(16, 480/float64(len(c.groups)*(len(c.series)+1)))))
 	for i, s := range c.series {
 		bars, err := plotter.NewBarChart(plotter.Values(s.values), width)

@@ -147,7 +147,7 @@ func memory(t *table, r *compare.Report) {
 			continue
 		}
 		if title {
-			t.line("\nMemory after the rounds, PSS in MiB, and system calls of a request, one client")
+			t.line("\nMemory after the rounds, PSS in MiB as if it ran alone, and system calls of a request, one client")
 			t.row("", "app", "workers", "together", "master", "processes", "calls", "")
 			title = false
 		}
