@@ -150,6 +150,9 @@ type Metrics struct {
 	LogDropped uint64 // lines of the log that found no room, because writing took too long
 }
 
+// ClassNames are what the indexes of Metrics.Classes are called.
+var ClassNames = [len(Metrics{}.Classes)]string{"unknown", "1xx", "2xx", "3xx", "4xx", "5xx"}
+
 // A Histogram counts durations by their upper bounds.
 type Histogram struct {
 	Counts [len(HistogramBounds) + 1]uint64 // not cumulative; the last is beyond all bounds

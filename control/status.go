@@ -33,6 +33,8 @@ type Status struct {
 	Foreign    []Foreign         `json:"foreign,omitempty"`   // what came instead of requests
 	Operation  *Operation        `json:"operation,omitempty"` // in progress, or else the last one
 	Preload    *Preload          `json:"preload,omitempty"`   // nil when it is not configured
+	Recent     *Recent           `json:"recent,omitempty"`
+	LastError  *Failure          `json:"last_error,omitempty"` // the last that went wrong with a worker; also before an upgrade
 }
 
 // Preload says how workers come to be.
@@ -95,6 +97,10 @@ type RequestCounts struct {
 	Bad        uint64 `json:"bad"`         // answered with 400, 408, 411 or 431
 	Lost       uint64 `json:"lost"`        // their worker died after reading them
 	ClientGone uint64 `json:"client_gone"` // left while they waited
+
+	// Classes are the replies of those served by the class of their status, as
+	// their workers told it: "2xx" and others, and "unknown". Absent is 0.
+	Classes map[string]uint64 `json:"classes,omitempty"`
 }
 
 // StartCounts counts starts of workers.

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/scgid/scgid/control"
@@ -36,6 +37,30 @@ type alerts struct {
 	RefusedTold    uint64         // of the requests that were refused
 	RefusedAt      Time           // the next event about refused requests may be sent
 	Foreign        [foreigns]foreign
+	Failure        failure // the last
+}
+
+// A failure is something that went wrong with a worker.
+type failure struct {
+	At     Time
+	Kind   string // control.FailedStart and others; "" is none
+	Worker uint64 // id
+	Text   string
+}
+
+// failed notes that something went wrong. What is told first of a worker is the
+// cause, and what follows from it is not told in its place.
+func (a *alerts) failed(kind string, worker uint64, text string, now Time) {
+	if a.Failure.Kind == "" || a.Failure.Worker != worker {
+		a.Failure = failure{now, kind, worker, printable([]byte(text))}
+	}
+}
+
+// workerFailed notes what went wrong with a worker, unless somebody wanted it.
+func (l *loop) workerFailed(w *worker, kind, what string) {
+	if !w.Ordered {
+		l.alerts.failed(kind, w.ID, fmt.Sprintf("worker %d %s", w.ID, what), l.now)
+	}
 }
 
 // due says whether a warning may be given now, and notes that it is.

@@ -39,6 +39,17 @@ func (c *Counters) code(status int) {
 	}
 }
 
+// classes are the replies by the name of their class.
+func (c *Counters) classes() map[string]uint64 {
+	by := map[string]uint64{}
+	for i, n := range c.Codes {
+		if n > 0 {
+			by[control.ClassNames[i]] = n
+		}
+	}
+	return by
+}
+
 // cut counts a reply that ended early.
 func (c *Counters) cut(early bool) {
 	if early {
@@ -51,6 +62,7 @@ type counts struct {
 	Counters
 	Exits           map[string]uint64 // of workers, by reason
 	Queued, Service control.Histogram
+	Recent          recent
 }
 
 // exit counts the end of a worker by its reason.

@@ -57,6 +57,7 @@ func (l *loop) run() error {
 			return err
 		}
 		l.now = l.host.clock()
+		l.count.advance(l.now)
 		l.intake.turn++
 		l.workers.pages.unaskAwake()
 		l.collect()

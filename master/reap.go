@@ -109,8 +109,10 @@ func (l *loop) logExit(w *worker, exit process.Exit) {
 			at = " at its first request, "
 		}
 		what := printable(c.Method.bytes()) + " " + printable(c.URI.bytes())
+		l.workerFailed(w, control.FailedExit, verb(exit)+at+what)
 		l.log.Warn("worker "+exit.String()+at+what, append(about, "holding", len(w.conns), "request", c.ID)...)
 	default:
+		l.workerFailed(w, control.FailedExit, verb(exit))
 		l.log.Warn("worker "+exit.String(), append(about, "holding", len(w.conns))...)
 	}
 }
@@ -216,6 +218,7 @@ func (l *loop) conclude(c *conn, alone bool) {
 func (l *loop) lose(c *conn, alone bool) {
 	w := c.worker
 	l.count.Lost++
+	l.alerts.failed(control.FailedLost, w.ID, fmt.Sprintf("a request was lost with worker %d: %s %s", w.ID, printable(c.Method.bytes()), printable(c.URI.bytes())), l.now)
 	l.emit(control.Event{Kind: control.EventLost, Worker: w.ID, Count: 1})
 	l.log.Warn("a request was lost with its worker", "worker", w.ID, "request", c.ID,
 		"method", printable(c.Method.b[:c.Method.n]), "uri", printable(c.URI.b[:c.URI.n]))

@@ -22,7 +22,7 @@ func (l *loop) status() control.Status {
 		Requests: control.RequestCounts{
 			Served: l.count.Served, Active: l.conns.open - l.conns.parked.len - l.conns.ending.len - l.conns.waiting.len,
 			Refused: l.count.Refused, Bad: l.count.Malformed + l.count.TooLarge + l.count.Timeouts,
-			Cut: l.count.Cut, Lost: l.count.Lost, ClientGone: l.count.ClientGone,
+			Cut: l.count.Cut, Lost: l.count.Lost, ClientGone: l.count.ClientGone, Classes: l.count.classes(),
 		},
 		Starts: control.StartCounts{
 			Total: l.count.Starts, Failed: l.count.StartsFailed,
@@ -31,6 +31,10 @@ func (l *loop) status() control.Status {
 		Exits:   maps.Clone(l.count.Exits),
 		Foreign: l.foreignCounts(),
 		Preload: l.preloadStatus(),
+		Recent:  l.count.lately(l.now),
+	}
+	if f := l.alerts.Failure; f.Kind != "" {
+		s.LastError = &control.Failure{Time: l.host.since.Add(f.At), Kind: f.Kind, Worker: f.Worker, Text: f.Text}
 	}
 	if o := l.op.Now; o.ID != 0 {
 		s.Operation = &o

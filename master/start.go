@@ -245,6 +245,7 @@ func (l *loop) startFailed(w *worker, why string) {
 	w.StartFailed = true
 	l.count.StartsFailed++
 	l.forkedFails(w)
+	l.workerFailed(w, control.FailedStart, "could not start: "+why)
 	if w.canary != nil {
 		l.log.Error("worker could not start: "+why, "worker", w.ID, "pid", w.proc.PID, "generation", w.of.Number)
 		w.canary.report(errors.New("worker " + strconv.FormatUint(w.ID, 10) + " could not start: " + why))

@@ -334,6 +334,7 @@ func (l *loop) kill(w *worker, why string) {
 	}
 	l.log.Warn("killing a worker: "+why, "worker", w.ID, "pid", w.proc.PID, "state", w.State.String())
 	l.count.Killed++
+	l.workerFailed(w, control.FailedExit, "was killed: "+why)
 	w.Doomed = why
 	l.end(w)
 	l.endsUnserved(w, why)

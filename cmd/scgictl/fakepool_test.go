@@ -32,6 +32,7 @@ func fakepool(args []string) int {
 	waiting := f.Int("waiting", 0, "how many requests wait")
 	odd := f.Bool("odd", false, "texts from outside are odd")
 	drop := f.Bool("drop", false, "be nobody, if the tester is root")
+	errs := f.Bool("errors", false, "some replies were errors, and a worker has crashed")
 	age := f.Float64("age", 2.34, "of requests that are served, in seconds")
 	var ops operations
 	ops.flags(f)
@@ -52,6 +53,9 @@ func fakepool(args []string) int {
 	p.followed, p.ops = *socket+".followed", ops
 	p.ops.marks = *socket + "."
 	p.St.PID, p.St.Version, p.St.Build, p.St.Operation = st.PID, st.Version, st.Build, st.Operation
+	if *errs {
+		p.goWrong()
+	}
 	for i := range *busy {
 		p.All[i].Request.AgeSeconds = *age
 	}
@@ -114,6 +118,7 @@ type memPool struct {
 	*controltest.Pool
 	followed string // a file to make when somebody subscribes
 	ops      operations
+	usage    control.Metrics // memory and CPU
 	once     sync.Once
 }
 
@@ -155,6 +160,17 @@ func newPool(name, state string, busy, waiting int, odd bool) *memPool {
 	return p
 }
 
+// goWrong has a pool that serves, but not always well.
+func (p *memPool) goWrong() {
+	p.St.Requests.Classes = map[string]uint64{"2xx": 12000, "3xx": 270, "4xx": 40, "5xx": 35}
+	p.St.Requests.Lost = 2
+	p.St.Recent = &control.Recent{Seconds: 84.2, Served: 270, Errors: 3, Lost: 1, PerSecond: 3.2066,
+		Queue: &control.Quantiles{P50: 0.00005, P95: 0.0021}, Service: &control.Quantiles{P50: 0.012, P95: 0.0805}}
+	p.St.LastError = &control.Failure{Time: time.Now().Add(-3*time.Minute - 10*time.Second), Kind: control.FailedExit, Worker: 4,
+		Text: "worker 4 was killed by SIGSEGV at request GET /thumbnails/2026/11/holidays-by-the-sea.jpg"}
+	p.usage = control.Metrics{Memory: 168 << 20, CPU: 62 * time.Second}
+}
+
 func newWorker(id uint64) control.Worker {
 	return control.Worker{
 		ID: id, PID: 4711 + int(id), State: control.WorkerReady, Generation: 1, Slots: 1, Served: 1000 * id,
@@ -192,6 +208,7 @@ func (p *memPool) Metrics(ctx context.Context) (control.Metrics, error) {
 	m, err := p.Pool.Metrics(ctx)
 	m.Accepted, m.Outcomes = 12346, map[string]uint64{"served": 12345}
 	m.Queued.Add(time.Millisecond)
+	m.Memory, m.CPU = p.usage.Memory, p.usage.CPU
 	return m, err
 }
 

@@ -54,6 +54,7 @@ const (
 	envSystemd = "SCGICTL_TEST_SYSTEMD"
 	envUpgrade = "SCGICTL_TEST_UPGRADE_LIMIT"
 	envConfig  = "SCGICTL_TEST_CONFIG"
+	envWidth   = "SCGICTL_TEST_WIDTH" // of the screen
 
 	envPool = "SCGICTL_TEST_POOL" // the test binary is fakepool
 )
@@ -65,6 +66,9 @@ func scgictl() int {
 	}
 	c := newCtl()
 	c.root = os.Getenv(envSystem)
+	if w, err := strconv.Atoi(os.Getenv(envWidth)); err == nil {
+		c.out.width = w
+	}
 	c.systemd = os.Getenv(envSystemd)
 	if uid, err := strconv.Atoi(os.Getenv(envEUID)); err == nil {
 		c.uid = uid

@@ -6,17 +6,50 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/scgid/scgid/control"
 )
 
+// A statusReport is what status shows: the pool's status, and what it uses.
+type statusReport struct {
+	control.Status
+	consumption
+}
+
+// consumption is what the master and its workers use. What is not known is left out.
+type consumption struct {
+	Memory float64 `json:"memory_bytes,omitempty"`
+	CPU    float64 `json:"cpu_seconds,omitempty"` // since the master began
+}
+
+// usageOf asks for what a pool uses; without an answer nothing is known.
+func usageOf(ctx context.Context, t *target) (u consumption) {
+	text, err := t.Metrics(ctx)
+	if err != nil {
+		return u
+	}
+	samples, _ := parseMetrics(text)
+	for _, s := range samples {
+		n, _ := s.Value.(float64)
+		switch s.Name {
+		case "scgid_memory_bytes":
+			u.Memory = n
+		case "scgid_cpu_seconds_total":
+			u.CPU = n
+		}
+	}
+	return u
+}
+
 func statusCommand(c *ctl) *cobra.Command {
 	return c.poolCommand(poolVerb{
-		verb:    "status",
-		short:   "Show a pool in figures",
-		long:    "status shows the state of a pool, its workers, queue, requests, limits and\nlisteners. Counts begin with the master.",
+		verb:  "status",
+		short: "Show a pool in figures",
+		long: "status shows the state of a pool, its workers, queue, requests, limits and\nlisteners, and the last error. Counts begin with the master; rate, times and\n" +
+			"errors are of the last one to two minutes.",
 		example: "  scgictl status wiki\n  scgictl status wiki --json",
 		run: func(ctx context.Context, t *target, _ []string) error {
 			ctx, cancel := soon(ctx)
@@ -28,7 +61,8 @@ func statusCommand(c *ctl) *cobra.Command {
 			if nameOnly(&st) {
 				return c.showNameOnly(&st)
 			}
-			return c.show(st, func(s *screen) { s.status(&st) })
+			r := statusReport{st, usageOf(ctx, t)}
+			return c.show(r, func(s *screen) { s.status(&r) })
 		},
 	})
 }
@@ -60,37 +94,141 @@ func stateSpan(state string) span {
 }
 
 // status prints what is wrong first, then the figures.
-func (s *screen) status(st *control.Status) {
-	s.line(span{bold, st.Name}, ": ", stateSpan(st.State), stateDetail(st))
+func (s *screen) status(st *statusReport) {
+	s.line(span{bold, st.Name}, ": ", stateSpan(st.State), stateDetail(&st.Status))
 	s.line(span{dim, fmt.Sprintf("  up %s since %s, pid %d, scgid %s, generation %d",
 		ago(st.Since), stamp(st.Since), st.PID, st.Version, st.Generation)})
 	if st.Starts.FailuresInRow > 0 {
-		s.line(span{red, "  " + failureText(st.Starts)})
+		s.paragraph(red, failureText(st.Starts))
 	}
 	if text := lastOperation(st.Operation); text != "" {
-		s.line(span{operationStyle(st.Operation), "  " + text})
+		s.paragraph(operationStyle(st.Operation), text)
 	}
 	if st.Saturated > 0 {
-		s.line(span{yellow, fmt.Sprintf("  All workers have been busy for %s while requests wait.", seconds(st.Saturated))})
+		s.paragraph(yellow, fmt.Sprintf("All workers have been busy for %s while requests wait.", seconds(st.Saturated)))
 	}
 	for _, f := range st.Foreign {
-		s.line(span{yellow, fmt.Sprintf("  refused: %s %s; see scgictl explain", count(f.Count), foreignName(f.Kind))})
+		s.paragraph(yellow, fmt.Sprintf("refused: %s %s; see scgictl explain", count(f.Count), foreignName(f.Kind)))
 	}
+	s.lastError(st)
 	s.line()
 	s.WriteString("  workers    " + s.bar(st.Workers, st.Limits.MaxWorkers) + "\n")
-	t := &table{indent: 2, columns: []column{{}, {wide: true}}}
-	t.row("", workerCounts(st.Workers, st.Limits))
-	t.row("limits", limits(st.Limits, st.Scaled))
-	t.row("queue", queueText(st.Queue, st.Busy.Held))
-	t.row("requests", requestCounts(st.Requests))
-	t.row("starts", startText(st.Starts))
-	t.row("exits", exitText(st.Exits))
-	if st.Preload != nil {
-		t.row("preload", preloadText(st.Preload))
-	}
-	t.columns[0].atLeast = len("listeners") // of the table below
-	s.table(t)
+	s.figures(st)
 	s.listeners(st.Queue.Listeners)
+}
+
+// figures prints what is counted, a line each.
+func (s *screen) figures(st *statusReport) {
+	s.figure("", workerCounts(st.Workers, st.Limits))
+	s.figure("limits", limits(st.Limits, st.Scaled))
+	s.figure("queue", queueText(st.Queue, st.Busy.Held))
+	s.figure("requests", requestCounts(st.Requests))
+	if text := replyText(st.Requests.Classes); text != "" {
+		s.figure("replies", text)
+	}
+	if r := st.Recent; r != nil {
+		s.figure("lately", lateText(r))
+	}
+	if r := st.Recent; r != nil && r.Service != nil {
+		s.figure("times", timesText(r))
+	}
+	if st.Memory > 0 {
+		s.figure("usage", usageText(st))
+	}
+	s.figure("starts", startText(st.Starts))
+	s.figure("exits", exitText(st.Exits))
+	if st.Preload != nil {
+		s.figure("preload", preloadText(st.Preload))
+	}
+}
+
+// figure prints a name and a text, which continues on further lines where it is
+// wider than the screen.
+func (s *screen) figure(name, text string) {
+	for _, line := range wrapped(s.clean(text), s.width-13) {
+		s.line(fmt.Sprintf("  %-9s  ", name), line)
+		name = ""
+	}
+}
+
+// wrapped breaks text into lines at blanks. A word wider than a line stays whole.
+func wrapped(text string, width int) (lines []string) {
+	line := ""
+	for word := range strings.SplitSeq(text, " ") {
+		if line != "" && textWidth(line)+1+textWidth(word) > width {
+			lines, line = append(lines, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
+}
+
+// lastError says what went wrong last, and when, unless the reason why the
+// application does not start is told already.
+func (s *screen) lastError(st *statusReport) {
+	f := st.LastError
+	if f == nil || f.Kind == control.FailedStart && st.Starts.FailuresInRow > 0 {
+		return
+	}
+	look, text := plain, fmt.Sprintf("last error %s ago (%s): %s", ago(f.Time), stamp(f.Time), bounded(f.Text, 500))
+	if time.Since(f.Time) < lateError {
+		look = yellow
+	}
+	s.paragraph(look, text)
+}
+
+// paragraph prints a text, indented, on as many lines as it takes.
+func (s *screen) paragraph(look style, text string) {
+	for _, line := range wrapped(s.clean(text), s.width-2) {
+		s.line(span{look, "  " + line})
+	}
+}
+
+// lateError is how long an error stands out.
+const lateError = 10 * time.Minute
+
+// replyText says how many replies of each class there were.
+func replyText(classes map[string]uint64) string {
+	var parts []string
+	for _, name := range []string{"1xx", "2xx", "3xx", "4xx", "5xx", "unknown"} {
+		if n := classes[name]; n > 0 {
+			parts = append(parts, count(n)+" "+name)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// lateText is the rate of the last minutes, with the errors in it.
+func lateText(r *control.Recent) string {
+	text := perSecond(r.PerSecond)
+	if r.Errors > 0 {
+		text += ", " + count(r.Errors) + " replies with 5xx"
+	}
+	if r.Lost > 0 {
+		text += ", " + count(r.Lost) + " lost"
+	}
+	return text + " (in " + seconds(r.Seconds) + ")"
+}
+
+// timesText is how long requests took.
+func timesText(r *control.Recent) string {
+	text := fmt.Sprintf("p50 %s, p95 %s at a worker", latency(r.Service.P50), latency(r.Service.P95))
+	if q := r.Queue; q != nil {
+		text += fmt.Sprintf("; p50 %s, p95 %s before", latency(q.P50), latency(q.P95))
+	}
+	return text
+}
+
+// usageText is memory and CPU of the master and its workers.
+func usageText(st *statusReport) string {
+	text := fmt.Sprintf("%s memory, %s CPU", size(uint64(min(st.Memory, 1e18))), seconds(st.CPU))
+	if up := time.Since(st.Since).Seconds(); up > 1 && st.CPU >= 0 {
+		text += fmt.Sprintf(" (%s%% of one since the start)", percent(100*st.CPU/up))
+	}
+	return text
 }
 
 // foreignName is a kind of what is no request, in words.
@@ -191,7 +329,11 @@ func queueText(q control.Queue, held int) string {
 }
 
 func requestCounts(r control.RequestCounts) string {
-	parts := []string{count(r.Served) + " served", count(r.Active) + " active"}
+	word := " served"
+	if len(r.Classes) > 0 {
+		word = " answered" // some with errors, see replyText
+	}
+	parts := []string{count(r.Served) + word, count(r.Active) + " active"}
 	for _, p := range []struct {
 		n    uint64
 		what string

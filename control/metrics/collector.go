@@ -91,7 +91,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	out.count(descOrphans, float64(m.Orphans))
 	out.count(descViolate, float64(m.Violate))
 	out.count(descDropped, float64(m.LogDropped))
-	for i, class := range []string{"unknown", "1xx", "2xx", "3xx", "4xx", "5xx"} {
+	for i, class := range control.ClassNames {
 		out.count(descReplies, float64(m.Classes[i]), class)
 	}
 	out.count(descCut, float64(m.Status.Requests.Cut))
