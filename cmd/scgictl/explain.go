@@ -28,6 +28,7 @@ func explainCommand(c *ctl) *cobra.Command {
 
 If requests have been refused, it watches for a second whether that continues.`,
 		example: "  scgictl explain wiki",
+		idle:    c.explainIdle,
 		run: func(ctx context.Context, t *target, _ []string) error {
 			r, err := read(ctx, t)
 			if err != nil {

@@ -51,6 +51,7 @@ func statusCommand(c *ctl) *cobra.Command {
 		long: "status shows the state of a pool, its workers, queue, requests, limits and\nlisteners, and the last error. Counts begin with the master; rate, times and\n" +
 			"errors are of the last one to two minutes.",
 		example: "  scgictl status wiki\n  scgictl status wiki --json",
+		idle:    c.showIdle,
 		run: func(ctx context.Context, t *target, _ []string) error {
 			ctx, cancel := soon(ctx)
 			defer cancel()
@@ -85,9 +86,9 @@ func (c *ctl) showNameOnly(st *control.Status) error {
 // stateSpan paints the state of a pool.
 func stateSpan(state string) span {
 	switch state {
-	case control.Running:
+	case control.Running, stateListening:
 		return span{green, state}
-	case control.Failing:
+	case control.Failing, stateFailed:
 		return span{red, state}
 	}
 	return span{yellow, state}
@@ -400,7 +401,11 @@ func (s *screen) listeners(all []control.Listener) {
 		if i == 0 {
 			word = "listeners"
 		}
-		t.row(word, l.Name, l.Address, backlogSpan(l))
+		if backlog := backlogSpan(l); l.BacklogLimit >= 0 { // else nobody has looked
+			t.row(word, l.Name, l.Address, backlog)
+		} else {
+			t.row(word, l.Name, l.Address, "")
+		}
 	}
 	s.table(t)
 }

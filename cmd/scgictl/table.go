@@ -1,6 +1,9 @@
 package main
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A column of a table. At most one should be wide: it gets the room that the
 // others leave, and is cut there.
@@ -110,4 +113,26 @@ func (s *screen) tableRow(t *table, row []span, widths []int) {
 		pending += pad + gap
 	}
 	s.WriteString(b.String() + "\n")
+}
+
+// fits says whether no cell of t is cut on this screen.
+func (s *screen) fits(t *table) bool {
+	need := t.indent + len(gap)*(len(t.columns)-1)
+	for i, c := range t.columns {
+		n := max(c.atLeast, len(c.head))
+		for _, row := range t.rows {
+			n = max(n, textWidth(s.clean(row[i].text)))
+		}
+		need += n
+	}
+	return need <= s.width
+}
+
+// drop leaves out the column with this head.
+func (t *table) drop(head string) {
+	i := slices.IndexFunc(t.columns, func(c column) bool { return c.head == head })
+	t.columns = slices.Delete(t.columns, i, i+1)
+	for r := range t.rows {
+		t.rows[r] = slices.Delete(t.rows[r], i, i+1)
+	}
 }

@@ -54,6 +54,10 @@ type poolVerb struct {
 	complete func(ctx context.Context, t *target) []cobra.Completion
 
 	run func(ctx context.Context, t *target, args []string) error
+
+	// idle, which may be nil, is asked where no master runs: whether systemd knows
+	// the pool, and then what to return.
+	idle func(ctx context.Context, name string) (known bool, err error)
 }
 
 // poolCommand makes the command of a poolVerb.
@@ -75,14 +79,26 @@ func (c *ctl) poolCommand(v poolVerb) *cobra.Command {
 					return err
 				}
 			}
-			t, err := c.target(v.verb, name)
-			if err != nil {
+			err = c.onPool(cmd.Context(), v, name, rest)
+			if v.idle == nil || c.socket != "" || !isNotRunning(err) {
 				return err
 			}
-			c.verify(cmd.Context(), t, v.changes)
-			return v.run(cmd.Context(), t, rest)
+			if known, is := v.idle(cmd.Context(), name); known {
+				return is
+			}
+			return err
 		},
 	}
+}
+
+// onPool runs a verb on the pool with this name.
+func (c *ctl) onPool(ctx context.Context, v poolVerb, name string, args []string) error {
+	t, err := c.target(v.verb, name)
+	if err != nil {
+		return err
+	}
+	c.verify(ctx, t, v.changes)
+	return v.run(ctx, t, args)
 }
 
 // split takes NAME off the arguments, if it is there.
@@ -212,6 +228,9 @@ func (c *ctl) notRunning(name string, found []api.Found) error {
 	e := control.Errorf(control.CodeNotRunning, "%s is not running", name)
 	if _, own, _ := c.load(name); own {
 		return e.WithHint("%s", c.startHint(name))
+	}
+	if _, err := config.Load(name, c.configs, nil); err == nil {
+		return e.WithHint("%s", c.startHint(name)) // this is the one that was meant
 	}
 	if others := running(found); len(others) > 0 {
 		return e.WithHint("these run: %s", someNames(others))
