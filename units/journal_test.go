@@ -184,7 +184,7 @@ func TestAJournalThatHangsHoldsUpNeitherControlNorTheStop(t *testing.T) {
 	within(2*time.Second, "scgictl", "resume", "hung")
 	within(2*time.Second, "scgictl", "log-level", "hung", "debug")
 	metrics := within(2*time.Second, "scgictl", "metrics", "hung")
-	dropped := regexp.MustCompile(`(?m)^scgid_log_lines_dropped_total ([1-9]\d*)`).FindStringSubmatch(metrics)
+	dropped := regexp.MustCompile(`(?m)^scgid_log_lines_dropped_total\{pool="[^"]*"\} ([1-9]\d*)`).FindStringSubmatch(metrics)
 	if dropped == nil {
 		t.Fatalf("no line was dropped:\n%s", metrics)
 	}

@@ -55,6 +55,9 @@ type poolVerb struct {
 
 	run func(ctx context.Context, t *target, args []string) error
 
+	// all, which may be nil, runs the verb on several pools where none is named.
+	all func(ctx context.Context, pools []*target) error
+
 	// idle, which may be nil, is asked where no master runs: whether systemd knows
 	// the pool, and then what to return.
 	idle func(ctx context.Context, name string) (known bool, err error)
@@ -79,6 +82,11 @@ func (c *ctl) poolCommand(v poolVerb) *cobra.Command {
 					return err
 				}
 			}
+			if v.all != nil && name == "" && c.socket == "" {
+				if pools := c.several(cmd.Context(), v.changes); pools != nil {
+					return v.all(cmd.Context(), pools)
+				}
+			}
 			err = c.onPool(cmd.Context(), v, name, rest)
 			if v.idle == nil || c.socket != "" || !isNotRunning(err) {
 				return err
@@ -89,6 +97,23 @@ func (c *ctl) poolCommand(v poolVerb) *cobra.Command {
 			return err
 		},
 	}
+}
+
+// several returns the pools that run here, nil if it is one or none.
+func (c *ctl) several(ctx context.Context, changes bool) (pools []*target) {
+	found, err := c.sockets()
+	if err != nil {
+		return nil // onPool says so
+	}
+	if found = running(found); len(found) < 2 {
+		return nil
+	}
+	for _, f := range found {
+		t := targetOf(f)
+		c.verify(ctx, t, changes)
+		pools = append(pools, t)
+	}
+	return pools
 }
 
 // onPool runs a verb on the pool with this name.

@@ -224,7 +224,7 @@ func TestMetricsAgreeWithWhatWasSent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		last = string(text)
+		last = withoutPool.ReplaceAllString(string(text), "$1")
 		for outcome, n := range want {
 			if !strings.Contains(last, fmt.Sprintf("scgid_connections_total{outcome=%q} %s\n", outcome, n)) &&
 				!strings.Contains(last, fmt.Sprintf("scgid_connections_total{outcome=%q} %s.0\n", outcome, n)) {

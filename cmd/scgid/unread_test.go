@@ -113,7 +113,7 @@ func (u *unread) call(verb string, args map[string]any) {
 	u.within(verb, func() error { return u.c.Call(u.t.Context(), verb, args, nil) })
 }
 
-var droppedLines = regexp.MustCompile(`(?m)^scgid_log_lines_dropped_total (\d+)`)
+var droppedLines = regexp.MustCompile(`(?m)^scgid_log_lines_dropped_total\{pool="[^"]*"\} (\d+)`)
 
 // dropped is how many lines the metrics say were dropped.
 func (u *unread) dropped() (n int) {

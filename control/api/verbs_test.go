@@ -202,7 +202,7 @@ func TestCurlIsEnough(t *testing.T) {
 	if out := run("-o", "/dev/null", "-w", "%{http_code} %{content_type}", "-d", "{}", "http://localhost/v1/kill"); out != "400 application/problem+json" {
 		t.Errorf("kill: %s", out)
 	}
-	if out := run("http://localhost/metrics"); !strings.Contains(out, "scgid_up 1\n") {
+	if out := run("http://localhost/metrics"); !strings.Contains(out, "scgid_up{pool=") {
 		t.Errorf("metrics: %s", out)
 	}
 }

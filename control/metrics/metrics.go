@@ -24,11 +24,13 @@ import (
 type Reader func(context.Context) (control.Metrics, error)
 
 // Handler answers each request with one snapshot of the pool with this name,
-// which runs this version of scgid. A pool that cannot be read is scgid_up 0.
+// which runs this version of scgid. Each sample has the pool's name as the label
+// pool, so that several pools make one text. A pool that cannot be read is
+// scgid_up 0.
 func Handler(read Reader, name, version string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		registry := prometheus.NewPedanticRegistry()
-		registry.MustRegister(&collector{ctx: r.Context(), read: read, name: name, version: version})
+		prometheus.WrapRegistererWith(prometheus.Labels{"pool": label(name)}, registry).MustRegister(&collector{ctx: r.Context(), read: read, name: name, version: version})
 		promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 			ErrorHandling:      promhttp.HTTPErrorOnError,
 			DisableCompression: true,

@@ -68,8 +68,17 @@ func (s *source) scrape(t *testing.T, accept string) (string, http.Header) {
 	if r.Header.Get("Accept") != accept {
 		t.Error("the handler has changed its request")
 	}
-	return w.Body.String(), w.Header()
+	text := w.Body.String()
+	for line := range strings.Lines(text) {
+		if line[0] != '#' && strings.Count(line, `pool="wiki"`) != 1 {
+			t.Errorf("not with its pool: %s", line)
+		}
+	}
+	return withoutPool.ReplaceAllString(text, "$1"), w.Header()
 }
+
+// withoutPool finds the label that each sample has, and a brace that stays.
+var withoutPool = regexp.MustCompile(`\{pool="wiki"\}|,pool="wiki"|(\{)pool="wiki",`)
 
 const openMetrics = "application/openmetrics-text;version=1.0.0;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=0.0.4;q=0.3"
 
