@@ -33,7 +33,7 @@ func (s *screen) requests(requests []control.Request) {
 		return
 	}
 	t := &table{columns: []column{
-		{head: "ID", right: true}, {head: "STATE"}, {head: "AGE", right: true}, {head: "WAITED", right: true},
+		{head: "ID", right: true}, {head: "STATE"}, {head: "TIME", right: true}, {head: "WAITED", right: true},
 		{head: "WORKER", right: true}, {head: "CLIENT"}, {head: "REQUEST", wide: true},
 	}}
 	for _, r := range requests {

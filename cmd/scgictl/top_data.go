@@ -49,6 +49,7 @@ const (
 type topPoint struct {
 	from, to        time.Time
 	rate            float64 // requests a second
+	errors, lost    float64 // replies with 5xx, and requests that were lost, a second
 	queued, service percentiles
 }
 
@@ -79,9 +80,13 @@ func (h *topHistory) add(s topSample) {
 
 // pointOf is what happened between two looks at the same master.
 func pointOf(a, b *topSample) topPoint {
+	was, now, passed := &a.status.Requests, &b.status.Requests, b.at.Sub(a.at).Seconds()
+	per := func(was, now uint64) float64 { return float64(now-min(was, now)) / passed }
 	return topPoint{
 		from: a.at, to: b.at,
-		rate:    float64(b.status.Requests.Served-a.status.Requests.Served) / b.at.Sub(a.at).Seconds(),
+		rate:    per(was.Served, now.Served),
+		errors:  per(was.Classes["5xx"], now.Classes["5xx"]),
+		lost:    per(was.Lost, now.Lost),
 		queued:  b.queued.since(a.queued).percentiles(),
 		service: b.service.since(a.service).percentiles(),
 	}
@@ -130,12 +135,12 @@ func (h *topHistory) frame() topFrame {
 	return f
 }
 
-// rate is that of the newest point, if this is the newest look's.
-func (f *topFrame) rate() (perSecond float64, known bool) {
+// now is the newest point, if this is the newest look's; nil if not.
+func (f *topFrame) now() *topPoint {
 	if n := len(f.points); n > 0 && f.points[n-1].to.Equal(f.at) {
-		return f.points[n-1].rate, true
+		return &f.points[n-1]
 	}
-	return 0, false
+	return nil
 }
 
 // A topReport is a frame as JSON. What is not known is left out.
@@ -143,6 +148,8 @@ type topReport struct {
 	Status  control.Status    `json:"status"`
 	Workers []topWorkerReport `json:"workers"`
 	Rate    *float64          `json:"requests_per_second,omitempty"`
+	Errors  *float64          `json:"errors_per_second,omitempty"` // replies with 5xx
+	Lost    *float64          `json:"lost_per_second,omitempty"`
 	Queued  *topTimes         `json:"queue_seconds,omitempty"`
 	Service *topTimes         `json:"service_seconds,omitempty"`
 }
@@ -160,8 +167,8 @@ type topTimes struct {
 // report is the frame as --json prints it.
 func (f *topFrame) report() topReport {
 	r := topReport{Status: f.status, Workers: []topWorkerReport{}, Queued: f.queued.report(), Service: f.service.report()}
-	if rate, ok := f.rate(); ok {
-		r.Rate = &rate
+	if p := f.now(); p != nil {
+		r.Rate, r.Errors, r.Lost = &p.rate, &p.errors, &p.lost
 	}
 	for _, w := range f.workers {
 		shown := topWorkerReport{Worker: w.Worker}

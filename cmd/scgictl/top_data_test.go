@@ -74,8 +74,8 @@ func TestLooksTellRatesAndTimes(t *testing.T) {
 		s.at = topEpoch.Add(time.Duration(i) * time.Second)
 		m.take(topData{sample: s})
 	}
-	if rate, _ := m.frame.rate(); rate != 50 {
-		t.Errorf("%g requests a second, want 50", rate)
+	if p := m.frame.now(); p == nil || p.rate != 50 {
+		t.Errorf("%+v, want 50 requests a second", p)
 	}
 	f := m.frame
 	if f.queued.p50 < 100*time.Microsecond || f.queued.p95 > 250*time.Microsecond || f.service.p50 < 25*time.Millisecond || f.service.p95 > 50*time.Millisecond {

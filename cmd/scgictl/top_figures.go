@@ -14,7 +14,7 @@ func (m *topModel) figures(width int) []topLine {
 	}
 	texts := []topLine{m.workersLine(), m.waitingLine(), m.limitsLine()}
 	if width < topWide {
-		return append(append(texts[:2:2], m.curves(width)...), texts[2])
+		return append(append(append(texts[:2:2], m.errorsLine()), m.curves(width)...), texts[2])
 	}
 	right := min(max(width/2, 70), 106)
 	curves := m.curves(right)
@@ -22,7 +22,23 @@ func (m *topModel) figures(width int) []topLine {
 	for i := range texts {
 		lines[i] = m.look.beside(texts[i], curves[i], width-right)
 	}
-	return lines
+	return append(lines, m.errorsLine())
+}
+
+// errorsLine says what goes wrong now, and what went wrong last.
+func (m *topModel) errorsLine() topLine {
+	rates, look := "5xx -  lost -", plain
+	if p := m.frame.now(); p != nil {
+		rates = fmt.Sprintf("5xx %s  lost %s", perSecond(p.errors), perSecond(p.lost))
+		if p.errors > 0 || p.lost > 0 {
+			look = red
+		}
+	}
+	line := named("errors", span{look, rates})
+	if f := m.frame.status.LastError; f != nil {
+		line = append(line, span{plain, fmt.Sprintf("  %s ago: %s", duration(m.frame.at.Sub(f.Time)), f.Text)})
+	}
+	return line
 }
 
 // named begins a line of figures.
@@ -88,8 +104,8 @@ func (m *topModel) limitsLine() topLine {
 func (m *topModel) curves(width int) []topLine {
 	f := &m.frame
 	rate := "-"
-	if r, ok := f.rate(); ok {
-		rate = perSecond(r)
+	if p := f.now(); p != nil {
+		rate = perSecond(p.rate)
 	}
 	return []topLine{
 		m.curve(width, "requests", rate, func(p topPoint) float64 { return p.rate }, perSecond),

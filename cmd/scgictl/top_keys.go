@@ -20,7 +20,7 @@ const (
 )
 
 func (s topSort) String() string {
-	return [...]string{"id", "CPU", "memory", "age of the request", "requests served"}[s]
+	return [...]string{"id", "CPU", "memory", "time of the request", "requests served"}[s]
 }
 
 // order compares workers; what is most comes first, but for the id.
@@ -108,9 +108,9 @@ func (m *topModel) command(k string) tea.Cmd {
 		return tea.Quit
 	case "?":
 		m.help = true
-	case "p":
-		m.paused = !m.paused
-		if !m.paused {
+	case "f":
+		m.frozen = !m.frozen
+		if !m.frozen {
 			m.frame = m.newest
 		}
 	case "s":

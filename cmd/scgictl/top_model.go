@@ -27,7 +27,7 @@ type topModel struct {
 	err           *control.Error // why the newest look failed
 	errSince      time.Time
 
-	paused   bool // the display
+	frozen   bool // the screen, not the pool
 	help     bool
 	sort     topSort
 	selected uint64 // id of a worker
@@ -106,7 +106,7 @@ func (m *topModel) take(d topData) {
 	} else {
 		m.fail(d)
 	}
-	if !m.paused {
+	if !m.frozen {
 		m.frame = m.newest
 	}
 }

@@ -26,7 +26,7 @@ var topColumns = []topColumn{
 	{"ID", true, 3, 0, plainCell(func(w topWorker) string { return strconv.FormatUint(w.ID, 10) })},
 	{"PID", true, 5, 14, plainCell(func(w topWorker) string { return pidText(w.PID) })},
 	{"STATE", false, 8, 0, func(w topWorker, _ time.Time) span { return workerSpan(w.Worker) }},
-	{"UP", true, 6, 40, func(w topWorker, now time.Time) span {
+	{"UP", true, 6, 20, func(w topWorker, now time.Time) span {
 		if w.Since.IsZero() {
 			return span{plain, "-"}
 		}
@@ -48,7 +48,7 @@ var topColumns = []topColumn{
 		}
 		return w.Request.Client
 	})},
-	{"AGE", true, 6, 0, plainCell(func(w topWorker) string {
+	{"TIME", true, 6, 0, plainCell(func(w topWorker) string {
 		if w.Request == nil {
 			return ""
 		}

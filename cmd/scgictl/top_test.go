@@ -53,7 +53,10 @@ func testSample(at time.Time, i int) topSample {
 		Workers: control.WorkerCounts{Total: 12, Busy: 8, Idle: 2, Starting: 1, Retiring: 1},
 		Queue: control.Queue{Waiting: 3, OldestAge: 0.25, Parked: 5, Limit: 16, Listeners: []control.Listener{
 			{Name: "app", Address: "/run/scgid/wiki.sock", Backlog: 7, BacklogLimit: 4096}, {Name: "tcp", Address: "127.0.0.1:4000", Backlog: -1}}},
-		Requests: control.RequestCounts{Served: served, Active: 8, Refused: 2},
+		Requests: control.RequestCounts{Served: served, Active: 8, Refused: 2, Lost: uint64(i / 20), Classes: map[string]uint64{"2xx": served - uint64(2*i), "5xx": uint64(2 * i)}},
+	}
+	if i >= 20 {
+		s.status.LastError = &control.Failure{Time: topEpoch.Add(-24 * time.Second), Kind: control.FailedExit, Worker: 4, Text: "worker 4 was killed by SIGSEGV at request GET /die"}
 	}
 	for id := uint64(1); id <= 12; id++ {
 		s.workers = append(s.workers, testWorker(id, i))
@@ -137,6 +140,11 @@ func TestTopLooksAsItShould(t *testing.T) {
 		err: control.Errorf(control.CodeNotRunning, "nothing is running: nobody answers on /run/scgid/wiki/control.sock")}
 	denied := topData{sample: topSample{at: topEpoch.Add(time.Second), status: control.Status{Name: "wiki", State: control.Running}},
 		err: control.Errorf(control.CodeDenied, "cannot list workers: permission denied (uid 1000 may see name and state only)").WithHint("run as root")}
+	failing := topData{sample: testSample(topEpoch.Add(time.Second), 45)}
+	failing.sample.workers, failing.sample.status.State = nil, control.Failing
+	failing.sample.status.Workers = control.WorkerCounts{}
+	failing.sample.status.Starts = control.StartCounts{Total: 9, Failed: 6, FailuresInRow: 6, NextTryIn: 12, LastFailure: "File \"/srv/wiki/settings.py\", line 81, in <module>: " +
+		"ModuleNotFoundError: No module named 'storages' (imported by wiki.wsgi through django.core.files.storage, see the traceback in the log)"}
 	for _, tt := range []struct {
 		name          string
 		width, height int
@@ -148,14 +156,15 @@ func TestTopLooksAsItShould(t *testing.T) {
 		{"help-60x15", 60, 15, func(m *topModel) { press(m, "?") }},
 		{"by-cpu-80x24", 80, 24, func(m *topModel) { press(m, "c", "end") }},
 		{"kill-80x24", 80, 24, func(m *topModel) { press(m, "down", "down", "k") }},
-		{"paused-80x24", 80, 24, func(m *topModel) {
-			press(m, "p")
+		{"frozen-80x24", 80, 24, func(m *topModel) {
+			press(m, "f")
 			m.Update(over)
 		}},
 		{"over-80x24", 80, 24, func(m *topModel) {
 			m.Update(over)
 			m.Update(topClock{topEpoch.Add(5 * time.Second)})
 		}},
+		{"failing-80x24", 80, 24, func(m *topModel) { m.Update(failing) }},
 		{"denied-80x24", 80, 24, func(m *topModel) { m.Update(denied) }},
 	} {
 		m := testTop(testScreen(), 45)
@@ -390,19 +399,19 @@ func TestTopSaysThatTheMasterIsLate(t *testing.T) {
 	}
 }
 
-func TestTopStandsStillWhilePaused(t *testing.T) {
+func TestTopStandsStillWhileFrozen(t *testing.T) {
 	m := testTop(testScreen(), 10)
-	press(m, "p")
+	press(m, "f")
 	before := m.View()
 	s := testSample(topEpoch.Add(time.Second), 20)
 	s.status.Workers.Busy = 1
 	m.Update(topData{sample: s})
 	if m.View() != before {
-		t.Errorf("paused, but\n%s\nbecame\n%s", before, m.View())
+		t.Errorf("frozen, but\n%s\nbecame\n%s", before, m.View())
 	}
-	press(m, "p")
+	press(m, "f")
 	if !strings.Contains(m.View(), "1 busy") {
-		t.Errorf("not paused any more, but\n%s", m.View())
+		t.Errorf("not frozen any more, but\n%s", m.View())
 	}
 }
 

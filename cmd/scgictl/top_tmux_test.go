@@ -183,7 +183,7 @@ func TestTopInATerminal(t *testing.T) {
 	golden(t, "tmux-60x15", topStable(m.settled()))
 
 	m.keys("?")
-	m.shows("pause the display")
+	m.shows("freeze the screen")
 	m.keys("?")
 	m.shows("workers by id")
 	m.keys("s")

@@ -26,7 +26,7 @@ type topLayout struct {
 
 // layout fits what is to be shown to the screen. Height 0 is any.
 func (m *topModel) layout(width, height int) topLayout {
-	l := topLayout{figures: m.figures(width), notices: m.notices()}
+	l := topLayout{figures: m.figures(width), notices: m.notices(width, max(height/2, 8))}
 	if height == 0 {
 		l.rows = len(m.frame.workers)
 		return l
@@ -99,8 +99,8 @@ func (m *topModel) title(width int) topLine {
 			span{dim, fmt.Sprintf("  pid %d  scgid %s  generation %d", st.PID, st.Version, st.Generation)})
 	}
 	right := topLine{{dim, m.now.Format("15:04:05")}}
-	if m.paused {
-		right = topLine{{yellow, "display paused at " + m.frame.at.Format("15:04:05")}}
+	if m.frozen {
+		right = topLine{{yellow, "frozen at " + m.frame.at.Format("15:04:05")}}
 	}
 	return m.look.apart(line, right, width)
 }
@@ -116,8 +116,20 @@ func unseen(code string) string {
 	return "no answer"
 }
 
-// notices are the lines for what is amiss.
-func (m *topModel) notices() []topLine {
+// notices are the lines for what is amiss, whole unless these are more than most.
+func (m *topModel) notices(width, most int) (lines []topLine) {
+	for _, notice := range m.amiss() {
+		for _, line := range wrapped(m.look.s.clean(notice.text), max(width, 1)) {
+			if len(lines) < most {
+				lines = append(lines, topLine{{notice.style, line}})
+			}
+		}
+	}
+	return lines
+}
+
+// amiss is what is not as it should be.
+func (m *topModel) amiss() []span {
 	st := &m.frame.status
 	late := m.now.Sub(m.asked).Truncate(time.Second)
 	text, look := "", yellow
@@ -141,12 +153,12 @@ func (m *topModel) notices() []topLine {
 	default:
 		return nil
 	}
-	return []topLine{{{look, text}}}
+	return []span{{look, text}}
 }
 
 // failure says why the newest look failed.
-func (m *topModel) failure() []topLine {
-	lines := []topLine{{{red, m.err.Text}}}
+func (m *topModel) failure() []span {
+	lines := []span{{red, m.err.Text}}
 	again := ""
 	if m.err.Code != control.CodeDenied {
 		again = "trying again since " + m.errSince.Format("15:04:05")
@@ -158,7 +170,7 @@ func (m *topModel) failure() []topLine {
 		again = m.err.Hint
 	}
 	if again != "" {
-		lines = append(lines, topLine{{dim, again}})
+		lines = append(lines, span{dim, again})
 	}
 	return lines
 }
@@ -187,7 +199,7 @@ func (m *topModel) status() span {
 // topKeys is the line at the bottom.
 func topKeys() topLine {
 	var line topLine
-	for _, k := range [][2]string{{"s", "sort"}, {"r", "retire"}, {"k", "kill"}, {"d", "dump"}, {"p", "pause"}, {"?", "help"}, {"q", "quit"}} {
+	for _, k := range [][2]string{{"s", "sort"}, {"r", "retire"}, {"k", "kill"}, {"d", "dump"}, {"f", "freeze"}, {"?", "help"}, {"q", "quit"}} {
 		if len(line) > 0 {
 			line = append(line, span{plain, "  "})
 		}
@@ -203,8 +215,8 @@ var topHelp = []topLine{
 	{{bold, "  r  k  d"}, {plain, "  retire, kill, dump it (asks first)"}},
 	{{bold, "  s"}, {plain, "  next order of the workers, or at once:"}},
 	{{bold, "  i  c  m"}, {plain, "  by id, CPU, memory"}},
-	{{bold, "  a  n"}, {plain, "  by age of the request, requests served"}},
-	{{bold, "  p"}, {plain, "  pause the display, not the pool"}},
+	{{bold, "  a  n"}, {plain, "  by time of the request, requests served"}},
+	{{bold, "  f"}, {plain, "  freeze the screen; the pool continues"}},
 	{{bold, "  q  Ctrl-C"}, {plain, "  quit"}},
 	{},
 	{{dim, "  Curves are of the last 60 seconds, percentiles of the"}},

@@ -35,7 +35,7 @@ func (s *screen) workers(workers []control.Worker) {
 		return
 	}
 	t := &table{columns: []column{
-		{head: "ID", right: true}, {head: "PID", right: true}, {head: "STATE"}, {head: "AGE", right: true},
+		{head: "ID", right: true}, {head: "PID", right: true}, {head: "STATE"}, {head: "UP", right: true},
 		{head: "CPU", right: true}, {head: "MEMORY", right: true}, {head: "SERVED", right: true}, {head: "DOING", wide: true},
 	}}
 	for _, w := range workers {
