@@ -39,14 +39,14 @@ func (l *loop) access(c *conn, m link.Message, ended Time) {
 	}
 }
 
-// accessOwn logs one that we have answered ourselves.
-func (l *loop) accessOwn(c *conn, status int, sent bool) {
+// accessOwn logs one that we have answered ourselves, with this reply.
+func (l *loop) accessOwn(c *conn, status int, reply []byte, sent bool) {
 	if !l.logsAccess() {
 		return
 	}
 	f := finish(c, status, 0)
 	f.queue = l.now - c.Accepted
-	if _, body, _ := bytes.Cut(replies[status], []byte("\r\n\r\n")); sent {
+	if _, body, _ := bytes.Cut(reply, []byte("\r\n\r\n")); sent {
 		f.bytes = int64(len(body))
 	}
 	l.logAccess(f)

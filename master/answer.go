@@ -23,8 +23,12 @@ var replies = map[int][]byte{
 	411: reply(411, "Length Required", "The web server did not say how long the request's body is.", ""),
 	431: reply(431, "Request Header Fields Too Large", "The header of the request is too large.", ""),
 	500: reply(500, "Internal Server Error", "The application has failed at this request.", ""),
-	503: reply(503, "Service Unavailable", "The application is busy or not available right now. Please try again later.",
-		fmt.Sprintf("Retry-After: %d\r\n", retryAfter)),
+	503: unavailable("The application is busy or not available right now. Please try again later."),
+}
+
+// unavailable is a reply of 503.
+func unavailable(text string) []byte {
+	return reply(503, "Service Unavailable", text, fmt.Sprintf("Retry-After: %d\r\n", retryAfter))
 }
 
 // httpReply is for those who take us for an HTTP server.
@@ -45,7 +49,7 @@ func (l *loop) answer(c *conn, status int) { l.answerWith(c, status, replies[sta
 func (l *loop) answerWith(c *conn, status int, text []byte) {
 	c.place.leave()
 	_, err := unix.SendmsgN(c.FD, text, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-	l.accessOwn(c, status, err == nil)
+	l.accessOwn(c, status, text, err == nil)
 	if err != nil || unix.Shutdown(c.FD, unix.SHUT_WR) != nil {
 		l.drop(c)
 		return

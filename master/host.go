@@ -32,6 +32,10 @@ type Host struct {
 	Record   *record.Record  // what is left to the next master in case of a crash; may be nil. It has to stay open until Run returns
 	Groups   *process.Groups // where workers get control groups; may be nil
 
+	// ShowFailure has the reply of 503 say why the application does not start: for
+	// pools that only their developer sees.
+	ShowFailure bool
+
 	// Reread reads the configuration again, for a reload; the notes say what of
 	// it has no effect while the master lives. It may block. nil: it cannot.
 	Reread func() (set Settings, notes []string, err error)

@@ -20,6 +20,10 @@ func (l *loop) refuse(c *conn, why refusal) {
 	if why == notStarted {
 		l.backoff.Wanted = true // a reason to try another start
 	}
+	if why := l.backoff.LastFailure; l.host.ShowFailure && why != "" && l.failing() {
+		l.answerWith(c, 503, unavailable("The application does not start: "+why))
+		return
+	}
 	l.answer(c, 503)
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/scgid/scgid/control"
@@ -76,7 +77,7 @@ func notOnBus(log logger, err error) {
 }
 
 // controlSocket opens the control socket; nil means that there is none.
-func controlSocket(conf *config.Config, log logger) (net.Listener, error) {
+func controlSocket(conf *config.Config, adhoc bool, log logger) (net.Listener, error) {
 	if conf.Control.SocketOff {
 		return nil, nil
 	}
@@ -85,7 +86,11 @@ func controlSocket(conf *config.Config, log logger) (net.Listener, error) {
 		return nil, err
 	}
 	if err != nil {
-		log.Warn("no control socket, scgictl will not find this pool", "err", err)
+		hint := ""
+		if adhoc && errors.Is(err, syscall.EADDRINUSE) {
+			hint = ": give it another name with --name"
+		}
+		log.Warn("no control socket, scgictl will not find this pool"+hint, "err", err)
 		return nil, nil
 	}
 	return l, nil

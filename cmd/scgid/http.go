@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"os"
 	"strings"
 	"time"
 
@@ -23,23 +25,11 @@ func openFront(addr string, to *activation.Socket, log logger) (*http.Server, er
 	if err != nil {
 		return nil, hinted{fmt.Errorf("cannot serve HTTP: %w", err), "--http takes HOST:PORT, such as 127.0.0.1:8080, that is free"}
 	}
-	transport := &scgi.Transport{Dial: dialer(to)}
 	front := &http.Server{
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       60 * time.Second,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		Handler: &httputil.ReverseProxy{
-			// Else it leaves out of a query what it does not understand.
-			Rewrite:       func(r *httputil.ProxyRequest) { r.Out.URL.RawQuery = r.In.URL.RawQuery },
-			Transport:     transport,
-			FlushInterval: -1,
-			ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-				if r.Context().Err() == nil {
-					log.Warn("the HTTP front got no answer", "uri", r.RequestURI, "err", err)
-				}
-				http.Error(w, "The application gave no valid answer.", http.StatusBadGateway)
-			},
-		},
+		Handler:           sized(newProxy(to, log)),
 	}
 	log.Warn("serving HTTP for trying things out, not for production: put a web server in front", "on", "http://"+l.Addr().String()+"/")
 	go func() {
@@ -48,6 +38,66 @@ func openFront(addr string, to *activation.Socket, log logger) (*http.Server, er
 		}
 	}()
 	return front, nil
+}
+
+// newProxy passes requests on to the pool.
+func newProxy(to *activation.Socket, log logger) http.Handler {
+	return &httputil.ReverseProxy{
+		// Else it leaves out of a query what it does not understand.
+		Rewrite:       func(r *httputil.ProxyRequest) { r.Out.URL.RawQuery = r.In.URL.RawQuery },
+		Transport:     &scgi.Transport{Dial: dialer(to)},
+		FlushInterval: -1,
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if r.Context().Err() == nil {
+				log.Warn("the HTTP front got no answer", "uri", r.RequestURI, "err", err)
+			}
+			http.Error(w, "The application gave no valid answer.", http.StatusBadGateway)
+		},
+	}
+}
+
+// frontBody bounds a body whose length nobody told, in bytes: SCGI wants the length
+// first, so such a body lies in a file meanwhile.
+const frontBody = 1 << 30
+
+// sized has requests of unknown length read whole before they are passed on.
+func sized(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength >= 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		spool, n, err := spooled(r.Body, frontBody)
+		switch {
+		case err != nil:
+			http.Error(w, "The request's body could not be kept until its length is known: "+err.Error()+".", http.StatusInternalServerError)
+			return
+		case n > frontBody:
+			http.Error(w, "The request's body is longer than 1 GiB, and its length was not told.", http.StatusRequestEntityTooLarge)
+		default:
+			r.Body, r.ContentLength, r.TransferEncoding = spool, n, nil
+			next.ServeHTTP(w, r)
+		}
+		spool.Close()
+	})
+}
+
+// spooled puts a body into a file without a name, up to one byte more than most.
+func spooled(body io.Reader, most int64) (*os.File, int64, error) {
+	f, err := os.CreateTemp("", "scgid-body-")
+	if err != nil {
+		return nil, 0, err
+	}
+	os.Remove(f.Name())
+	n, err := io.Copy(f, io.LimitReader(body, most+1))
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, n, nil
 }
 
 // dialer connects to a socket of ours.

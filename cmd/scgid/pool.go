@@ -25,6 +25,8 @@ type runMode struct {
 	adhoc bool   // a pool without a file
 	http  string // the address of the HTTP front; "" is none
 
+	hangup bool // SIGHUP ends the pool, with its terminal; else it is a reload
+
 	stored []*os.File // entries of the service manager's descriptor store
 }
 
@@ -65,7 +67,7 @@ func serve(conf *config.Config, sockets []*activation.Socket, log logger, how ru
 	if p.access, err = access(conf, how.adhoc); err != nil {
 		return err
 	}
-	if p.control, err = controlSocket(conf, log); err != nil {
+	if p.control, err = controlSocket(conf, how.adhoc, log); err != nil {
 		return err
 	}
 	p.signals = captureSignals()
@@ -85,7 +87,7 @@ func (p *pool) host() master.Host {
 		Name: p.conf.Name, PID: os.Getpid(), Version: version, Build: build,
 		Listeners: listeners(p.sockets), Notify: faulty(p.notify),
 		Log: p.log.Logger, Flush: func(limit time.Duration) { p.log.Flush(limit) }, LogLevel: p.log.level, Journal: p.log.journal, Watchdog: activation.WatchdogInterval(),
-		Record: p.record, Groups: p.groups,
+		Record: p.record, Groups: p.groups, ShowFailure: p.how.adhoc,
 		Reread: reread(p.how.from, p.conf, p.sockets),
 	}
 }
@@ -105,7 +107,7 @@ func (p *pool) run(m *master.Master) error {
 		}
 		defer front.Close()
 	}
-	defer watchSignals(m, p.signals, p.log)()
+	defer watchSignals(m, p.signals, p.how.hangup, p.log)()
 	p.tellVisible(keepOthersOut())
 	return m.Run()
 }

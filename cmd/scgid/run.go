@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/scgid/scgid/activation"
 	"github.com/scgid/scgid/master/config"
@@ -24,14 +27,19 @@ func runCommand() *cobra.Command {
 		Long: `Run COMMAND as the worker of a pool, without a configuration file.
 
 Without --listen the pool listens on a Unix socket in the user's runtime
-directory; the log says where.`,
+directory; the log says where. It is named after the current directory. On a
+terminal, or with --http, each request has a line in the log. It ends when its
+terminal does, unless nohup(1) runs it.`,
 		Example: `  scgid run --http 127.0.0.1:8080 -- scgi-wsgi app:application
   scgid run --listen /run/wiki.sock --set Pool.MaxWorkers=16 -- scgi-wsgi wiki.wsgi
   scgid run --listen 127.0.0.1:4000 -- scgi-cgi --root /usr/lib/cgi-bin`,
 		Args: args(cobra.MinimumNArgs(1), "usage: scgid run -- COMMAND [ARG...]"),
 		RunE: func(_ *cobra.Command, command []string) error {
 			if name == "" {
-				name = poolName(command[0])
+				name = runName(command[0])
+			}
+			if http != "" || term.IsTerminal(int(os.Stderr.Fd())) { // somebody watches
+				set = append([]string{"Request.AccessLog=yes"}, set...)
 			}
 			from := source{Run: true, Name: texts{name}, Command: command, Set: set}
 			conf, err := from.read()
@@ -41,17 +49,20 @@ directory; the log says where.`,
 			log := newLog(conf.Name, verbose)
 			defer log.Flush(flushWithin)
 			sockets, stored, err := runSockets(conf, listen)
+			if errors.Is(err, syscall.EADDRINUSE) && len(listen) == 0 {
+				return hinted{err, "a pool called " + conf.Name + " runs already: give this one another name with --name, or an address with --listen"}
+			}
 			if err != nil {
 				return err
 			}
 			from.Listen, from.Given = conf.Pool.Listen, len(listen) > 0
-			return serve(conf, sockets, log, runMode{adhoc: true, http: http, from: from, stored: stored})
+			return serve(conf, sockets, log, runMode{adhoc: true, hangup: hasTerminal(), http: http, from: from, stored: stored})
 		},
 	}
 	c.Flags().SetInterspersed(false)
 	c.Flags().StringArrayVar(&listen, "listen", nil, "listen on `ADDRESS`: /path, @name or host:port (can be repeated)")
 	c.Flags().StringVar(&http, "http", "", "also serve HTTP on `ADDRESS`, for trying things out")
-	c.Flags().StringVar(&name, "name", "", "`NAME` of the pool (default: after the command)")
+	c.Flags().StringVar(&name, "name", "", "`NAME` of the pool (default: that of the current directory)")
 	c.Flags().StringArrayVar(&set, "set", nil, "set one `Section.Key=VALUE` of scgid.conf(5) (can be repeated)")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "log at level debug")
 	return c
@@ -59,9 +70,29 @@ directory; the log says where.`,
 
 var notInName = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
 
-// poolName makes the name of a pool from its command.
-func poolName(command string) string {
-	name := notInName.ReplaceAllString(filepath.Base(command), "_")
+// runName is the name of a pool that has none: that of the directory where it is
+// started, so that those of two projects differ, or else that of its command.
+func runName(command string) string {
+	if dir, err := os.Getwd(); err == nil && dir != "/" {
+		return poolName(dir)
+	}
+	return poolName(command)
+}
+
+// hasTerminal says whether we have a controlling terminal, and end with it: unlike
+// under nohup(1).
+func hasTerminal() bool {
+	tty, err := os.Open("/dev/tty")
+	if err != nil {
+		return false
+	}
+	tty.Close()
+	return !signal.Ignored(syscall.SIGHUP)
+}
+
+// poolName makes the name of a pool from a path.
+func poolName(path string) string {
+	name := notInName.ReplaceAllString(filepath.Base(path), "_")
 	name = strings.TrimLeft(name, ".-")
 	name = name[:min(len(name), 32)]
 	switch {

@@ -419,7 +419,7 @@ func TestTheMasterIsNoneOfItsUsersBusiness(t *testing.T) {
 	}
 }
 
-func TestAPoolIsCalledAfterItsCommand(t *testing.T) {
+func TestTheNameOfAPoolIsMadeOfAPath(t *testing.T) {
 	for command, want := range map[string]string{
 		"/usr/bin/scgi-wsgi": "scgi-wsgi", "./my app": "my_app", "/": "_", "...": "run", "app.service": "app_service", "a.sock.sock": "a_sock_sock",
 		strings.Repeat("x", 40): strings.Repeat("x", 32), strings.Repeat("x", 27) + ".socket": strings.Repeat("x", 27) + "_sock",

@@ -28,8 +28,8 @@ func captureSignals() chan os.Signal {
 func ignoreSignals() { signal.Ignore(handled...) }
 
 // watchSignals has signals steer the master until the function that it returns
-// is called.
-func watchSignals(m *master.Master, signals chan os.Signal, log logger) (stop func()) {
+// is called. With hangup SIGHUP means that the terminal has gone.
+func watchSignals(m *master.Master, signals chan os.Signal, hangup bool, log logger) (stop func()) {
 	stopped := make(chan struct{})
 	go func() {
 		interrupts := 0
@@ -51,6 +51,11 @@ func watchSignals(m *master.Master, signals chan os.Signal, log logger) (stop fu
 					m.Harden()
 				}
 			case syscall.SIGHUP:
+				if hangup {
+					log.Info("the terminal has gone: finishing what was accepted")
+					m.Finish()
+					break
+				}
 				go m.Reload(context.Background()) // the log says what comes of it
 			}
 			if f, ok := s.(fence); ok {

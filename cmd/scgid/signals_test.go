@@ -9,7 +9,7 @@ import (
 func TestSignalsCanBeFencedAfterTheyAreNotWatchedAnyMore(t *testing.T) {
 	defer signal.Reset(handled...)
 	signals := captureSignals()
-	watchSignals(nil, signals, logger{})()
+	watchSignals(nil, signals, false, logger{})()
 	fenceSignals(signals)
 	unfenceSignals(signals)
 }

@@ -130,7 +130,7 @@ func (s *successor) restore(signals chan os.Signal) (p *pool, m *master.Master, 
 func (s *successor) take(c *handoverState, signals chan os.Signal) (*pool, error) {
 	p := &pool{
 		conf:    &config.Config{Name: c.Name, Control: c.Control, Pool: config.Pool{Listen: c.Listen, ListenMode: c.ListenMode}},
-		how:     runMode{adhoc: c.Adhoc, from: c.From},
+		how:     runMode{adhoc: c.Adhoc, hangup: c.Hangup, from: c.From},
 		program: string(c.Program),
 		access:  c.Access, log: newLog(c.Name, false), signals: signals,
 	}

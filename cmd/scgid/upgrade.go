@@ -30,6 +30,7 @@ const flushBefore = 200 * time.Millisecond
 type handoverState struct {
 	Name    string
 	Adhoc   bool
+	Hangup  bool // with its terminal it ends
 	Program []byte
 	From    source
 	Control config.Control // as configured, like the next two
@@ -63,7 +64,7 @@ func (p *pool) handover() master.Handover {
 // carry lends the descriptors.
 func (p *pool) carry() (json.RawMessage, []int, error) {
 	c := handoverState{
-		Name: p.conf.Name, Adhoc: p.how.adhoc, Program: []byte(p.program), From: p.how.from,
+		Name: p.conf.Name, Adhoc: p.how.adhoc, Hangup: p.how.hangup, Program: []byte(p.program), From: p.how.from,
 		Control: p.conf.Control, Listen: p.conf.Pool.Listen, ListenMode: p.conf.Pool.ListenMode, Access: p.access,
 		Log: p.log.leave(),
 	}

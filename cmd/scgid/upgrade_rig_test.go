@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -73,7 +74,7 @@ func startUpgradable(t *testing.T, env []string, flags ...string) *upgradable {
 	u.install("one")
 	args := append([]string{"run", "--name", "test", "--listen", u.addr, "--set", "Control.Socket=" + socket,
 		"--set", "Worker.Environment=" + beWorker + "=" + u.journal}, flags...)
-	u.begin(append(os.Environ(), env...), nil, u.program, append(args, "--", self(t))...)
+	u.begin(append(os.Environ(), env...), &syscall.SysProcAttr{Setsid: true}, u.program, append(args, "--", self(t))...)
 	return u
 }
 
