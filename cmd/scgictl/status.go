@@ -206,12 +206,12 @@ func replyText(classes map[string]uint64) string {
 func lateText(r *control.Recent) string {
 	text := perSecond(r.PerSecond)
 	if r.Errors > 0 {
-		text += ", " + count(r.Errors) + " replies with 5xx"
+		text += ", " + count(r.Errors) + " with 5xx"
 	}
 	if r.Lost > 0 {
 		text += ", " + count(r.Lost) + " lost"
 	}
-	return text + " (in " + seconds(r.Seconds) + ")"
+	return text + " (within " + seconds(r.Seconds) + ")"
 }
 
 // timesText is how long requests took.
@@ -225,9 +225,9 @@ func timesText(r *control.Recent) string {
 
 // usageText is memory and CPU of the master and its workers.
 func usageText(st *statusReport) string {
-	text := fmt.Sprintf("%s memory, %s CPU", size(uint64(min(st.Memory, 1e18))), seconds(st.CPU))
+	text := fmt.Sprintf("%s memory, %s CPU time", size(uint64(min(st.Memory, 1e18))), seconds(st.CPU))
 	if up := time.Since(st.Since).Seconds(); up > 1 && st.CPU >= 0 {
-		text += fmt.Sprintf(" (%s%% of one since the start)", percent(100*st.CPU/up))
+		text += fmt.Sprintf(" (%s%% of a CPU since the start)", percent(100*st.CPU/up))
 	}
 	return text
 }

@@ -116,16 +116,25 @@ func (s *screen) tableRow(t *table, row []span, widths []int) {
 }
 
 // fits says whether no cell of t is cut on this screen.
-func (s *screen) fits(t *table) bool {
+func (s *screen) fits(t *table) bool { return s.need(t, false) <= s.width }
+
+// narrowest is the width of t when its wide column is cut as far as it may be.
+func (s *screen) narrowest(t *table) int { return s.need(t, true) }
+
+// need is the width of t, with the wide column whole or cut.
+func (s *screen) need(t *table, cut bool) int {
 	need := t.indent + len(gap)*(len(t.columns)-1)
 	for i, c := range t.columns {
 		n := max(c.atLeast, len(c.head))
 		for _, row := range t.rows {
 			n = max(n, textWidth(s.clean(row[i].text)))
 		}
+		if c.wide && cut {
+			n = min(n, minWide)
+		}
 		need += n
 	}
-	return need <= s.width
+	return need
 }
 
 // drop leaves out the column with this head.

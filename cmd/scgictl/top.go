@@ -23,20 +23,28 @@ func topCommand(c *ctl) *cobra.Command {
 		verb:    "top",
 		changes: true, // on a key
 		short:   "Watch a pool live, and control its workers",
-		long: "top shows a pool as it goes: its state, the rate of requests, the time that they\nwait and are served, and its workers. Keys sort the workers, and retire, kill or\n" +
+		long: "top without NAME shows all pools, and one alone at Enter. It shows a pool as it\ngoes: its state, the rate of requests, the time that they\nwait and are served, and its workers. Keys sort the workers, and retire, kill or\n" +
 			"dump one; ? shows them all. Curves are of the last 60 seconds, percentiles of\nthe last 10.",
-		example: "  scgictl top wiki\n  scgictl top wiki -n 5s\n  scgictl top wiki --once",
-		run: func(ctx context.Context, t *target, _ []string) error {
+		example: "  scgictl top\n  scgictl top wiki\n  scgictl top wiki -n 5s\n  scgictl top wiki --once",
+		check: func([]string) error {
 			switch {
 			case interval.d < topFastest:
 				return usage("the interval must be at least "+duration(topFastest), "scgictl top -n 1s")
-			case once || c.json:
-				return c.topOnce(ctx, t, interval.d)
-			case !c.out.terminal || os.Getenv("TERM") == "dumb":
+			case !once && !c.json && (!c.out.terminal || os.Getenv("TERM") == "dumb"):
 				return usage("top needs a terminal that can move its cursor", "scgictl top --once prints one frame")
+			}
+			return nil
+		},
+		run: func(ctx context.Context, t *target, _ []string) error {
+			if once || c.json {
+				return c.topOnce(ctx, t, interval.d)
 			}
 			return c.topLive(ctx, t, interval.d)
 		},
+		all: func(ctx context.Context, _ []*target) error {
+			return c.topAll(ctx, interval.d, once || c.json)
+		},
+		idle: c.showIdle,
 	})
 	cmd.Flags().VarP(&interval, "interval", "n", "time from one look to the next")
 	cmd.Flags().BoolVar(&once, "once", false, "print one frame, of the interval from now, and end; --json does the same")
@@ -115,10 +123,33 @@ func (c *ctl) topLive(ctx context.Context, t *target, interval time.Duration) er
 	}
 	// Signals end ctx, see run. A view changes a few times a second; more
 	// frames would only be traffic.
-	_, err := tea.NewProgram(m, tea.WithContext(ctx), tea.WithoutSignalHandler(), tea.WithInput(c.in), tea.WithOutput(os.Stdout),
-		tea.WithAltScreen(), tea.WithFPS(20)).Run()
+	ctx, cancel := context.WithCancel(ctx)
+	p := tea.NewProgram(m, tea.WithContext(ctx), tea.WithoutSignalHandler(), tea.WithInput(c.in), tea.WithOutput(os.Stdout),
+		tea.WithAltScreen(), tea.WithFPS(20))
+	go followTop(ctx, reader, p)
+	_, err := p.Run()
+	cancel()
 	if errors.Is(err, context.Canceled) {
 		return nil // as asked
 	}
 	return err
 }
+
+// followTop sends the events of a pool to its view until ctx ends, over masters
+// that end.
+func followTop(ctx context.Context, reader *api.Client, to *tea.Program) {
+	for ctx.Err() == nil {
+		_ = reader.EventsFrom(ctx, nil, func(e control.Event) error {
+			to.Send(topEvent{e})
+			return nil
+		})
+		select {
+		case <-ctx.Done():
+		case <-time.After(followAgain):
+		}
+	}
+}
+
+// followAgain is the pause before events are asked for again. What fails, and why,
+// the looks say.
+const followAgain = 2 * time.Second

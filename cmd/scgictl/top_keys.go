@@ -111,7 +111,7 @@ func (m *topModel) command(k string) tea.Cmd {
 	case "f":
 		m.frozen = !m.frozen
 		if !m.frozen {
-			m.frame = m.newest
+			m.frame, m.events = m.newest, slices.Clone(m.newestEvents)
 		}
 	case "s":
 		m.sort = (m.sort + 1) % sorts

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	tea "github.com/charmbracelet/bubbletea"
@@ -27,6 +28,8 @@ type topModel struct {
 	err           *control.Error // why the newest look failed
 	errSince      time.Time
 
+	newestEvents, events []control.Event // the last ones; events are what is shown
+
 	frozen   bool // the screen, not the pool
 	help     bool
 	sort     topSort
@@ -47,7 +50,8 @@ type (
 		asked  time.Time
 		err    error
 	}
-	topDone struct { // what the operator asked for is done, or not
+	topEvent struct{ control.Event } // something has happened
+	topDone  struct {                // what the operator asked for is done, or not
 		text string
 		err  error
 	}
@@ -84,6 +88,8 @@ func (m *topModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		next = tea.Tick(pause, func(at time.Time) tea.Msg { return topTick{at} })
 	case topDone:
 		m.done(msg)
+	case topEvent:
+		m.happened(msg.Event)
 	case tea.WindowSizeMsg:
 		m.width, m.height = msg.Width, msg.Height
 	case tea.KeyMsg:
@@ -108,6 +114,17 @@ func (m *topModel) take(d topData) {
 	}
 	if !m.frozen {
 		m.frame = m.newest
+	}
+}
+
+// eventsKept is how many events the highest screen has room for.
+const eventsKept = 100
+
+// happened takes an event.
+func (m *topModel) happened(e control.Event) {
+	m.newestEvents = append(m.newestEvents[max(len(m.newestEvents)-eventsKept+1, 0):], e)
+	if !m.frozen {
+		m.events = slices.Clone(m.newestEvents)
 	}
 }
 

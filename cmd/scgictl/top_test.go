@@ -164,6 +164,14 @@ func TestTopLooksAsItShould(t *testing.T) {
 			m.Update(over)
 			m.Update(topClock{topEpoch.Add(5 * time.Second)})
 		}},
+		{"events-80x24", 80, 24, func(m *topModel) {
+			m.frame.workers = m.frame.workers[:6]
+			for i := range 20 {
+				m.Update(topEvent{control.Event{Seq: uint64(i), Time: topEpoch.Add(time.Duration(i) * time.Second), Kind: control.EventWorkerExited, Worker: uint64(i), PID: 4700 + i,
+					Reason: "killed by SIGSEGV", Served: 12}})
+			}
+			m.Update(topEvent{control.Event{Time: topEpoch.Add(20 * time.Second), Kind: control.EventLost, Worker: 19, Count: 1, Reason: "\x1b[2J"}})
+		}},
 		{"failing-80x24", 80, 24, func(m *topModel) { m.Update(failing) }},
 		{"denied-80x24", 80, 24, func(m *topModel) { m.Update(denied) }},
 	} {
@@ -406,6 +414,12 @@ func TestTopStandsStillWhileFrozen(t *testing.T) {
 	s := testSample(topEpoch.Add(time.Second), 20)
 	s.status.Workers.Busy = 1
 	m.Update(topData{sample: s})
+	m.Update(tea.WindowSizeMsg{Width: 80, Height: 40})
+	m.Update(topEvent{control.Event{Kind: control.EventLost}})
+	if strings.Contains(m.View(), control.EventLost) {
+		t.Errorf("frozen, but an event is shown:\n%s", m.View())
+	}
+	m.Update(tea.WindowSizeMsg{Width: 80, Height: 24})
 	if m.View() != before {
 		t.Errorf("frozen, but\n%s\nbecame\n%s", before, m.View())
 	}

@@ -49,6 +49,7 @@ func (m *topModel) draw(width, height int) string {
 		lines = append(lines, l.figures...)
 		lines = append(lines, topLine{m.status()})
 		lines = append(lines, m.table(width, l.rows)...)
+		lines = append(lines, m.eventLines(height-1-len(lines))...)
 	}
 	for len(lines) < height-1 {
 		lines = append(lines, nil)
@@ -60,6 +61,21 @@ func (m *topModel) draw(width, height int) string {
 		out[i] = m.look.line(line, width)
 	}
 	return strings.Join(out, "\n")
+}
+
+// eventLines are the last events, the newest at the bottom, as far as there is room
+// for at least one below a blank line and a head.
+func (m *topModel) eventLines(room int) []topLine {
+	n := min(room-2, len(m.events))
+	if n < 1 {
+		return nil
+	}
+	lines := []topLine{nil, {{dim, "events"}}}
+	for _, e := range m.events[len(m.events)-n:] {
+		line := topLine{{dim, e.Time.In(m.now.Location()).Format("15:04:05") + "  "}, {eventStyle(&e), fmt.Sprintf("%-15s  ", e.Kind)}}
+		lines = append(lines, append(line, span{plain, eventText(&e)}))
+	}
+	return lines
 }
 
 // page is a frame of its natural height, without what only a terminal needs.
