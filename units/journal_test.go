@@ -116,6 +116,12 @@ func TestAWorkerKilledInMidLineIsWholeInTheJournal(t *testing.T) {
 	if e := p.entry(worker, "long "); e["MESSAGE"] != "long "+strings.Repeat("x", 40000) {
 		t.Errorf("of the long line there are %d bytes", len(e["MESSAGE"]))
 	}
+	log := p.m.run(t, "scgictl", "log", p.name)
+	for _, want := range []string{"half a line", "a short line", "Started scgid@midline.service", "serving on"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("scgictl log lacks %q: %.2000s", want, log)
+		}
+	}
 	if all := p.m.entries(t, worker...); len(all) != 3 {
 		t.Errorf("%d lines: %v", len(all), all)
 	}

@@ -75,7 +75,7 @@ var whyTests = []struct {
 		s.Starts = control.StartCounts{Total: 5, Failed: 5, FailuresInRow: 5, LastFailure: "no module", NextTryIn: 16}
 		s.Queue.Waiting = 2
 	}), nil, 0, []string{
-		"fail|start-failing|the application does not start: 5 failures in a row, next try in 16s; last: no module|journalctl -u scgid@wiki",
+		"fail|start-failing|the application does not start: 5 failures in a row, next try in 16s; last: no module|scgictl log wiki",
 		"fail|no-worker|2 requests waiting: no worker starts|503"}},
 	{"new ones do not start", pool8(func(s *control.Status) { s.Starts.FailuresInRow = 1 }), nil, 0,
 		[]string{"warn|start-failing|those that run serve: 1 failure|"}},
@@ -107,7 +107,7 @@ func TestExplainNamesTheCause(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.status.Since = time.Now().Add(-time.Hour) // not since the tests began
 			got := snapshot{as: "wiki", status: tt.status, requests: tt.requests, refused: tt.refused, over: time.Second,
-				log: "journalctl -u scgid@wiki"}.why()
+				log: "scgictl log wiki"}.why()
 			if len(got) != len(tt.want) {
 				t.Fatalf("%d reasons, want %d: %+v", len(got), len(tt.want), got)
 			}

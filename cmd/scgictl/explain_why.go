@@ -86,10 +86,10 @@ func (c *ctl) logHint(t *target, pool string) string {
 	switch {
 	case !c.underSystemd():
 		return text + ", which is scgid's standard error"
-	case t != nil && t.user:
-		return text + ": journalctl --user -u scgid@" + pool
+	case c.socket != "":
+		return text + ": scgictl log --socket " + c.socket
 	}
-	return text + ": journalctl -u scgid@" + pool
+	return text + ": scgictl log " + pool
 }
 
 // stopping is a pool at its beginning or end, where waiting is as it should be.

@@ -34,12 +34,18 @@ func fakepool(args []string) int {
 	drop := f.Bool("drop", false, "be nobody, if the tester is root")
 	errs := f.Bool("errors", false, "some replies were errors, and a worker has crashed")
 	age := f.Float64("age", 2.34, "of requests that are served, in seconds")
+	errFile := f.String("stderr", "", "its standard error is this `FILE`")
 	var ops operations
 	ops.flags(f)
 	var st control.Status
 	statusFlags(f, &st)
 	_ = f.Parse(args)
 
+	if *errFile != "" {
+		if err := standardError(*errFile); err != nil {
+			panic(err)
+		}
+	}
 	if *drop {
 		become(nobody, filepath.Dir(*socket))
 	}
@@ -77,6 +83,16 @@ func fakepool(args []string) int {
 	_ = s.Shutdown(ctx)
 	l.Close()
 	return 0
+}
+
+// standardError has what this process writes there go to a file.
+func standardError(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.Dup3(int(f.Fd()), 2, 0)
 }
 
 // become changes the user for good, if we may, and gives it a directory. The

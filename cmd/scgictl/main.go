@@ -56,6 +56,7 @@ var (
 		requestsCommand,
 		configCommand,
 		eventsCommand,
+		logCommand,
 		metricsCommand,
 		requestCommand,
 		doctorCommand,
