@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scgid/scgid/master/config"
 )
 
 // created is what create --json prints.
@@ -50,17 +52,19 @@ func (p *plan) next() []string {
 // nginx is what nginx has to be told; empty where it cannot connect.
 func (p *plan) nginx() string {
 	addr := p.addresses()[0]
-	switch {
-	case p.ofUser() || addr[0] == '@':
+	if p.ofUser() || addr[0] == '@' {
 		return ""
-	case isPath(addr):
-		addr = "unix:" + addr
 	}
+	return nginxLocation(p.loaded, addr)
+}
+
+// nginxLocation is a location of a server in nginx whose requests go to a pool.
+func nginxLocation(conf *config.Config, addr string) string {
 	params := "include scgi_params; "
-	if dir, ok := p.cgiRoot(); ok {
+	if dir, ok := cgiRoot(conf); ok {
 		params += "scgi_param SCRIPT_FILENAME " + nginxPath(dir) + "; "
 	}
-	return "location / { " + params + "scgi_pass " + addr + "; }"
+	return "location / { " + params + "scgi_pass " + nginxAddress(addr) + "; }"
 }
 
 // plainPath is what nginx takes without quotes.
@@ -79,8 +83,11 @@ var cgiValued = []string{"--slots", "--root", "--index", "--env", "--pass-env", 
 
 // cgiRoot is the directory beneath which scgi-cgi looks for the programs that
 // requests name, without a slash at its end.
-func (p *plan) cgiRoot() (dir string, ok bool) {
-	argv := p.loaded.Worker.ExecStart
+func cgiRoot(conf *config.Config) (dir string, ok bool) {
+	if conf == nil || len(conf.Worker.ExecStart) == 0 {
+		return "", false
+	}
+	argv := conf.Worker.ExecStart
 	if filepath.Base(argv[0]) != "scgi-cgi" {
 		return "", false
 	}
@@ -101,7 +108,7 @@ func (p *plan) cgiRoot() (dir string, ok bool) {
 		return "", false
 	}
 	if !filepath.IsAbs(dir) {
-		dir = filepath.Join("/", p.loaded.Worker.WorkingDirectory, dir)
+		dir = filepath.Join("/", conf.Worker.WorkingDirectory, dir)
 	}
 	return strings.TrimSuffix(filepath.Clean(dir), "/"), true
 }

@@ -31,6 +31,7 @@ type ctl struct {
 	root    string // of the runtime directories of system pools
 	configs config.Roots
 	systemd string // a directory that is there when systemd runs the machine
+	nginx   string // the program; empty: there is none
 
 	upgradeLimit time.Duration // for a new program to answer, and to say that the upgrade is over
 }
@@ -45,7 +46,8 @@ const answerTime = 30 * time.Second
 func newCtl() *ctl {
 	c := &ctl{
 		out: newScreen(os.Stdout), err: newScreen(os.Stderr), in: os.Stdin,
-		uid: os.Geteuid(), root: api.SystemRoot, configs: config.DefaultRoots, systemd: "/run/systemd/system", upgradeLimit: upgradeLimit,
+		uid: os.Geteuid(), root: api.SystemRoot, configs: config.DefaultRoots, systemd: "/run/systemd/system", nginx: "nginx",
+		upgradeLimit: upgradeLimit,
 	}
 	c.asks = term.IsTerminal(int(os.Stdin.Fd()))
 	return c

@@ -20,6 +20,8 @@ type check struct {
 	Grade grade  `json:"grade"`
 	Text  string `json:"text"`
 	Hint  string `json:"hint,omitempty"`
+
+	Lines []string `json:"lines,omitempty"` // of the log
 }
 
 // A diagnosis is what doctor --json prints.
@@ -35,6 +37,7 @@ type doctorFlags struct {
 	webUser string
 	file    string // --config
 	uri     string
+	host    string
 	timeout timeFlag
 	connect string // hidden: see connectAs
 }
@@ -47,8 +50,10 @@ func doctorCommand(c *ctl) *cobra.Command {
 		Long: `Check, in this order: the configuration and what it names; each listening
 socket, its mode and the directories on the way to it, by connecting as the web
 server's user; the kernel's backlog; the master's descriptor limit; whether
-workers start; whether a request is answered; the control socket; and the units
-of systemd. Each gives a line, and what to do where something is wrong.
+workers start; whether a request is answered; the control socket; whether nginx
+sends requests here; and the units of systemd. Each gives a line, and what to do
+where something is wrong. The request is sent first: it starts a pool that waits
+for one.
 
 Run it as root: nobody else can connect as the web server. The exit status is 1
 if a check failed.`,
@@ -71,6 +76,7 @@ if a check failed.`,
 	flags.StringVar(&f.webUser, "web-user", "", "`USER` of the web server (default: the first of www-data, nginx, http, apache that exists)")
 	flags.StringVar(&f.file, "config", "", "the pool's configuration is this `FILE`")
 	flags.StringVar(&f.uri, "uri", "/", "`URI` of the request to try")
+	flags.StringVar(&f.host, "host", "", "`NAME` of the site, which the request asks for (default: localhost)")
 	flags.Var(&f.timeout, "timeout", "how long that request, and each connection, may take")
 	flags.StringVar(&f.connect, "connect-only", "", "")
 	_ = flags.MarkHidden("connect-only")
@@ -100,9 +106,13 @@ type doctor struct {
 	status    *control.Status // nil: nobody told
 	statusErr error
 
-	units []unitState // of systemd; nil where it does not run
-	web   *account    // nil: there is no such user
-	where []string    // addresses of the listeners
+	units  []unitState // of systemd; nil where it does not run
+	broken *fault      // why the service does not start; nil if it does
+	web    *account    // nil: there is no such user
+	where  []string    // addresses of the listeners
+	tried  trial
+	nginx  *nginxConf // nil: there is none, or it cannot be read
+	site   string     // the name under which nginx serves the pool, if it has one
 }
 
 // doctor examines in the order of a request's way, so that the first failure is
@@ -114,7 +124,7 @@ func (c *ctl) doctor(ctx context.Context, name string, f doctorFlags) error {
 	}
 	for _, look := range []func(context.Context){
 		d.checkConfig, d.checkSockets, d.checkBacklogs, d.checkDescriptors,
-		d.checkWorkers, d.checkRequest, d.checkControl, d.checkUnits,
+		d.checkWorkers, d.checkRequest, d.checkControl, d.checkNginx, d.checkUnits,
 	} {
 		look(ctx)
 		if ctx.Err() != nil {
@@ -124,7 +134,8 @@ func (c *ctl) doctor(ctx context.Context, name string, f doctorFlags) error {
 	return d.printFindings()
 }
 
-// prepare finds out what there is to look at.
+// prepare finds out what there is to look at. The request comes before all that
+// is looked at, but for where it has to be sent to.
 func (d *doctor) prepare(ctx context.Context) error {
 	if d.timeout.d <= 0 {
 		return usage("--timeout must be more than 0", "")
@@ -136,21 +147,39 @@ func (d *doctor) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if d.web, err = findWebUser(d.webUser); err != nil {
+		return err
+	}
+	d.ask(ctx)
+	d.where = d.addresses()
+	d.tried = d.try(ctx)
+	if d.target == nil { // it was to be started
+		d.target, d.statusErr = d.ctl.target("doctor", d.name)
+	}
+	d.ask(ctx)
+	d.name = orElse(d.name, "NAME") // in hints
+	d.where = d.addresses()
+	d.readNginx(ctx)
+	if u := d.service(); u != nil && u.failing() {
+		f := d.faultOf(ctx, journal{pool: d.name, own: d.own}, *u)
+		d.broken = &f
+	}
+	return ctx.Err()
+}
+
+// ask asks the master, if there is one, and systemd.
+func (d *doctor) ask(ctx context.Context) {
 	if d.target != nil {
 		d.ctl.verify(ctx, d.target, false)
 		short, cancel := context.WithTimeout(ctx, d.timeout.d)
 		defer cancel()
 		st, err := d.target.Status(short)
-		if d.statusErr = err; err == nil {
+		if d.status, d.statusErr = nil, err; err == nil {
 			d.status = &st
 			d.learnName(st.Name)
 		}
 	}
-	d.name = orElse(d.name, "NAME") // in hints
 	d.units = d.readUnits(ctx)
-	d.where = d.addresses()
-	d.web, err = findWebUser(d.webUser)
-	return err
 }
 
 // find finds the configuration and the control socket. That there is no pool
@@ -241,7 +270,7 @@ func (d *doctor) toStartSocket() string {
 
 // add notes a finding.
 func (d *doctor) add(g grade, what, text, hint string) {
-	d.checks = append(d.checks, check{what, g, text, hint})
+	d.checks = append(d.checks, check{Check: what, Grade: g, Text: text, Hint: hint})
 }
 
 // printFindings prints the findings, and fails if one of them did.
@@ -258,7 +287,7 @@ func (d *doctor) printFindings() error {
 	}
 	err := d.show(x, func(s *screen) {
 		for _, k := range d.checks {
-			s.verdict(k.Grade, k.Check+": "+k.Text, k.Hint)
+			s.verdict(k.Grade, k.Check+": "+k.Text, k.Hint, k.Lines...)
 		}
 	})
 	if err == nil && failed > 0 {
@@ -288,6 +317,10 @@ func (d *doctor) checkControl(context.Context) {
 			d.status.State, d.status.PID, ago(d.status.Since)), "")
 	case d.conf != nil && d.conf.Control.SocketOff:
 		d.add(notable, what, "the configuration turns it off", "remove [Control] Socket=off to have scgictl work")
+	case d.service() != nil && d.service().failing():
+		d.add(skipped, what, doesNotStart, "")
+	case d.waits():
+		d.add(good, what, "not started yet: the first request starts it", "")
 	default:
 		e := control.AsError(d.statusErr)
 		hint := e.Hint

@@ -1,12 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
@@ -113,127 +113,122 @@ func (d *doctor) checkWorkers(context.Context) {
 	}
 }
 
-// checkRequest asks the application, through the first listener.
-func (d *doctor) checkRequest(ctx context.Context) {
-	const what = "request"
-	if len(d.where) == 0 {
-		d.add(skipped, what, "nowhere to send one", "")
-		return
+// A trial is the request that doctor sends before it looks: it starts a pool that
+// waits for one.
+type trial struct {
+	skip string // why none was sent
+	code int
+	took timing
+	got  int64
+	page []byte // the beginning of the reply's body
+	err  error
+	hint string // for err
+}
+
+// pageMost is how much of a reply is looked at.
+const pageMost = 4096
+
+// try sends the request through the first listener.
+func (d *doctor) try(ctx context.Context) trial {
+	switch u := d.service(); {
+	case len(d.where) == 0:
+		return trial{skip: "nowhere to send one"}
+	case u != nil && u.failing():
+		return trial{skip: doesNotStart}
 	}
 	to, err := parseEndpoint(d.where[0])
 	if err != nil {
-		d.add(skipped, what, err.Error(), "")
-		return
+		return trial{skip: err.Error()}
 	}
-	a, closed, err := requestSpec{uri: d.uri}.build(ctx, strings.NewReader(""))
+	spec := requestSpec{uri: d.uri}
+	if d.host != "" {
+		spec.headers = []string{"Host: " + d.host}
+	}
+	a, closed, err := spec.build(ctx, strings.NewReader(""))
 	if err != nil {
-		d.add(bad, what, err.Error(), "--uri names another path")
-		return
+		return trial{err: err, hint: "--uri names another path"}
 	}
 	defer closed()
 	ctx, cancel := context.WithTimeout(ctx, d.timeout.d)
 	defer cancel()
-	code := 0
-	took, got, err := a.send(ctx, to, func(r *http.Response) (io.Writer, error) {
-		code = r.StatusCode
-		return io.Discard, nil
+	var t trial
+	page := &head{most: pageMost}
+	t.took, t.got, t.err = a.send(ctx, to, func(r *http.Response) (io.Writer, error) {
+		t.code = r.StatusCode
+		return page, nil
 	})
-	d.gradeReply("GET "+d.uri, code, took, got, err)
+	t.page = page.b
+	return t
+}
+
+// A head keeps the beginning of what is written.
+type head struct {
+	b    []byte
+	most int
+}
+
+func (h *head) Write(p []byte) (int, error) {
+	h.b = append(h.b, p[:min(len(p), h.most-len(h.b))]...)
+	return len(p), nil
+}
+
+// doesNotStart is the text of checks whose failure is that of the service's.
+const doesNotStart = "the service does not start, see its unit below"
+
+// checkRequest says how the application answered.
+func (d *doctor) checkRequest(context.Context) {
+	const what = "request"
+	u := d.service()
+	switch {
+	case d.tried.skip != "":
+		d.add(skipped, what, d.tried.skip, "")
+	case d.tried.err != nil && d.status == nil && u != nil && u.failing():
+		d.add(skipped, what, doesNotStart, "")
+	default:
+		d.gradeReply("GET "+d.uri, d.tried)
+	}
 }
 
 // gradeReply grades the answer to the request that was tried. A status below 500 is
 // never a failure: what "/" means is the application's affair.
-func (d *doctor) gradeReply(asked string, code int, took timing, got int64, err error) {
+func (d *doctor) gradeReply(asked string, t trial) {
 	const what = "request"
-	answer := fmt.Sprintf("%s: %d, %s, after %s", asked, code, plural(uint64(got), "byte"), duration(took.Whole))
+	answer := fmt.Sprintf("%s: %d, %s, after %s", asked, t.code, plural(uint64(t.got), "byte"), duration(t.took.Whole))
 	switch {
-	case err != nil:
-		e := control.AsError(err)
-		hint := e.Hint
+	case t.err != nil:
+		e := control.AsError(t.err)
+		hint := orElse(t.hint, e.Hint)
 		if e.Code == control.CodeDenied {
 			hint = "run doctor as root"
 		}
 		d.add(bad, what, asked+": "+e.Text, hint)
-	case code == http.StatusServiceUnavailable:
+	case t.code == http.StatusServiceUnavailable:
 		d.add(bad, what, answer+": the pool refuses, or the application does", "scgictl explain "+d.name)
-	case code >= 500:
+	case t.code >= 500:
 		d.add(bad, what, answer+": the application fails", d.logHint(d.target, d.name))
-	case code >= 400:
-		d.add(notable, what, answer, "--uri names a path that the application knows")
-	case took.Whole > time.Second:
+	case t.code == http.StatusBadRequest && refusesHost(t.page):
+		d.add(notable, what, fmt.Sprintf("%s: the application does not take the host %q", answer, orElse(d.host, "localhost")), d.hostHint())
+	case t.code >= 400:
+		d.add(notable, what, answer, "--uri names a path that the application knows, --host its site's name")
+	case t.took.Whole > time.Second:
 		d.add(notable, what, answer+": that is slow", "scgictl explain "+d.name)
 	default:
 		d.add(good, what, answer, "")
 	}
 }
 
-// A unitState is what systemd says of a unit.
-type unitState struct {
-	name, load, active, sub, result string
-	restarts                        string
-	listens                         []string // addresses, of a socket unit
+// refusesHost recognises Django's replies to a Host that is not among its
+// ALLOWED_HOSTS, without and with DEBUG; see django.views.defaults and
+// django.views.debug.
+func refusesHost(page []byte) bool {
+	return bytes.Contains(page, []byte("<h1>Bad Request (400)</h1>")) || bytes.Contains(page, []byte("DisallowedHost"))
 }
 
-// readUnits asks systemd, if it runs this machine.
-func (d *doctor) readUnits(ctx context.Context) []unitState {
-	if !d.underSystemd() || !isName(d.name) {
-		return nil
+// hostHint says how to ask as the web server does.
+func (d *doctor) hostHint() string {
+	host := "NAME, one of Django's ALLOWED_HOSTS"
+	if d.site != "" {
+		host = d.site
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	args := []string{"show", "-p", "Id,LoadState,ActiveState,SubState,Result,NRestarts,Listen",
-		"scgid@" + d.name + ".socket", "scgid@" + d.name + ".service"}
-	if d.own || d.target != nil && d.target.unit == "" && d.uid != 0 {
-		args = append([]string{"--user"}, args...)
-	}
-	out, err := exec.CommandContext(ctx, "systemctl", args...).Output()
-	if err != nil {
-		return nil
-	}
-	return parseUnits(string(out))
-}
-
-// parseUnits reads what systemctl show prints: KEY=VALUE lines, a blank line
-// between units.
-func parseUnits(text string) []unitState {
-	var all []unitState
-	for _, part := range strings.Split(strings.TrimSpace(text), "\n\n") {
-		var u unitState
-		fields := map[string]*string{"Id": &u.name, "LoadState": &u.load, "ActiveState": &u.active,
-			"SubState": &u.sub, "Result": &u.result, "NRestarts": &u.restarts}
-		for _, line := range strings.Split(part, "\n") {
-			key, value, _ := strings.Cut(line, "=")
-			if to := fields[key]; to != nil {
-				*to = value
-			}
-			// Listen=/run/scgid/wiki.sock (Stream)
-			if addr, ok := strings.CutSuffix(value, " (Stream)"); ok && key == "Listen" {
-				u.listens = append(u.listens, addr)
-			}
-		}
-		if u.load == "loaded" {
-			all = append(all, u)
-		}
-	}
-	return all
-}
-
-// checkUnits comes last: a unit that has failed is the consequence of what was
-// found before.
-func (d *doctor) checkUnits(context.Context) {
-	const what = "unit"
-	for _, u := range d.units {
-		text := fmt.Sprintf("%s is %s (%s)", u.name, u.active, u.sub)
-		if u.restarts != "" && u.restarts != "0" {
-			text += ", restarted " + u.restarts + " times"
-		}
-		switch {
-		case u.active == "failed":
-			d.add(bad, what, text+": "+u.result, d.systemctl()+"status "+u.name)
-		case u.active == "inactive" && strings.HasSuffix(u.name, ".socket"):
-			d.add(notable, what, text, d.toStart(d.systemctl()+"enable --now "+u.name+", unless scgid opens its sockets itself"))
-		default:
-			d.add(good, what, text, "")
-		}
-	}
+	return "scgictl doctor " + d.name + " --host " + host
 }

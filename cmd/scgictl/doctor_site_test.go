@@ -53,6 +53,11 @@ func workerMain(how string) {
 		switch r.URL.Path {
 		case "/fail":
 			http.Error(w, "it broke", http.StatusInternalServerError)
+		case "/django": // with ALLOWED_HOSTS
+			if r.Host != "wiki.example.org" {
+				http.Error(w, "<h1>Bad Request (400)</h1>", http.StatusBadRequest)
+				return
+			}
 		case "/slow":
 			for os.WriteFile(r.URL.RawQuery+".at-work", nil, 0o666) == nil {
 				if _, err := os.Stat(r.URL.RawQuery); err == nil {

@@ -98,14 +98,17 @@ func (s *screen) reasons(all []reason) {
 // gradeStyles are how grades look.
 var gradeStyles = map[grade]style{good: green, notable: yellow, bad: red, skipped: dim}
 
-// verdict prints one finding. FAIL alone is in capitals, to be found without
+// verdict prints one finding, with lines of the log that it is about. FAIL alone is in capitals, to be found without
 // colour.
-func (s *screen) verdict(g grade, text, hint string) {
+func (s *screen) verdict(g grade, text, hint string, log ...string) {
 	word := string(g)
 	if g == bad {
 		word = "FAIL"
 	}
 	s.line(span{gradeStyles[g], word}, "     "[len(word):], text)
+	for _, line := range log {
+		s.line("     ", span{dim, "| "}, line)
+	}
 	if hint != "" {
 		s.line("     ", span{dim, "-> "}, hint)
 	}

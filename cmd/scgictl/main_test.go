@@ -45,13 +45,14 @@ func TestMain(m *testing.M) {
 }
 
 // Variables of the scripts: where the directories of the system's pools are,
-// as who to run, what stands for the directory that systemd makes, how long a
+// as who to run, what stands for the directory that systemd makes, nginx, how long a
 // new program may take to answer, and where configurations are.
 const (
 	envSystem  = "SCGICTL_TEST_SYSTEM"
 	envUID     = "SCGICTL_TEST_UID"
 	envEUID    = "SCGICTL_TEST_EUID"
 	envSystemd = "SCGICTL_TEST_SYSTEMD"
+	envNginx   = "SCGICTL_TEST_NGINX"
 	envUpgrade = "SCGICTL_TEST_UPGRADE_LIMIT"
 	envConfig  = "SCGICTL_TEST_CONFIG"
 	envWidth   = "SCGICTL_TEST_WIDTH" // of the screen
@@ -70,6 +71,7 @@ func scgictl() int {
 		c.out.width = w
 	}
 	c.systemd = os.Getenv(envSystemd)
+	c.nginx = os.Getenv(envNginx)
 	if uid, err := strconv.Atoi(os.Getenv(envEUID)); err == nil {
 		c.uid = uid
 	}

@@ -89,12 +89,12 @@ func (c *ctl) poolCommand(v poolVerb) *cobra.Command {
 			}
 			err = c.onPool(cmd.Context(), v, name, rest)
 			if v.idle == nil || c.socket != "" || !isNotRunning(err) {
-				return err
+				return c.whyNotRunning(cmd.Context(), name, err)
 			}
 			if known, is := v.idle(cmd.Context(), name); known {
-				return is
+				return c.whyNotRunning(cmd.Context(), name, is)
 			}
-			return err
+			return c.whyNotRunning(cmd.Context(), name, err)
 		},
 	}
 }
