@@ -4,23 +4,29 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
 
 // bundled are the programs that come with scgid. They may stand as the command,
-// or behind an interpreter: venv/bin/python scgi-wsgi app:application.
+// or behind another program: venv/bin/python scgi-wsgi app:application.
 var bundled = []string{"scgi-wsgi", "scgi-cgi"}
+
+// Programs that execute or read the program that is named behind their own options
+// and the values of these: python3 -u scgi-wsgi, nice -n 5 scgi-wsgi.
+var (
+	wrappers     = []string{"chrt", "env", "ionice", "nice", "numactl", "prlimit", "setarch", "setpriv", "stdbuf", "strace", "taskset", "time"}
+	interpreters = regexp.MustCompile(`^(python|pypy)[0-9.]*$`)
+)
 
 // resolve finds the program of a command and makes its path absolute, so that
 // a change of directory does not matter.
 func resolve(argv, env []string) ([]string, error) {
 	argv = slices.Clone(argv)
-	for i := range min(2, len(argv)) {
-		if slices.Contains(bundled, argv[i]) {
-			if path := besideUs(argv[i]); path != "" {
-				argv[i] = path
-			}
+	if i := bundledAt(argv); i >= 0 {
+		if path := besideUs(argv[i]); path != "" {
+			argv[i] = path
 		}
 	}
 	path, err := find(argv[0], env)
@@ -29,6 +35,17 @@ func resolve(argv, env []string) ([]string, error) {
 	}
 	argv[0] = path
 	return argv, nil
+}
+
+// bundledAt is the first word of a command that means a bundled program; -1 if none
+// does. Behind a program that is not known to take another, only the next word
+// may.
+func bundledAt(argv []string) int {
+	most := min(2, len(argv))
+	if first := filepath.Base(argv[0]); slices.Contains(wrappers, first) || interpreters.MatchString(first) {
+		most = len(argv)
+	}
+	return slices.IndexFunc(argv[:most], func(word string) bool { return slices.Contains(bundled, word) })
 }
 
 // besideUs looks where scgid itself is installed: PREFIX/bin or sbin, and
