@@ -105,6 +105,48 @@ func TestPoolsOfTheSharedUserAndOtherAddresses(t *testing.T) {
 	}
 }
 
+// A configuration with Environment= is not for all to read.
+func TestAPoolRunsAsTheUserOfItsPackage(t *testing.T) {
+	p := newCreated(t, "packaged", "--as", "www-data", "--web-group", "www-data", "--set", "Worker.Environment=KEY=secret")
+	p.m.run(t, "mkdir", "-p", "/var/lib/scgid/www-data") // where nosy.cgi looks
+	t.Cleanup(func() { _ = os.RemoveAll(p.m.path("/var/lib/scgid/www-data")) })
+	out, err := p.says("www-data", "")
+	if err != nil || !strings.Contains(out, "user www-data, groups www-data scgid\n") {
+		t.Errorf("the application says %q, %v", out, err)
+	}
+	if out := p.m.run(t, "stat", "-c", "%U %G %a", "/etc/scgid/packaged.conf"); out != "root www-data 640\n" {
+		t.Errorf("the configuration is %s", out)
+	}
+
+	// A directory of the sandbox that is not there, and then a configuration that
+	// the user may not read, are told with what to do.
+	p.m.run(t, "systemctl", "stop", p.service())
+	p.dropIn(p.service(), "write.conf", "[Service]\nReadWritePaths=/srv/not-there\n")
+	out, _ = p.m.try("scgictl", "doctor", p.name, "--timeout", "3s")
+	for _, want := range []string{"226/NAMESPACE: its sandbox cannot be set up: /srv/not-there of ReadWritePaths= does not exist",
+		"| scgid@packaged.service: Failed ", "-> mkdir /srv/not-there and give it to www-data"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("doctor lacks %q: %s", want, out)
+		}
+	}
+	p.m.run(t, "mkdir", "/srv/not-there")
+	t.Cleanup(func() { _ = os.Remove(p.m.path("/srv/not-there")) })
+	p.m.run(t, "chgrp", "root", "/etc/scgid/packaged.conf")
+	p.waitShow(p.service(), "ExecMainStatus", is("2"))
+	out, _ = p.m.try("scgictl", "status", p.name)
+	for _, want := range []string{"status 2: www-data may not read /etc/scgid/packaged.conf (-rw-r----- root root)",
+		"hint: chgrp www-data /etc/scgid/packaged.conf && chmod g+r /etc/scgid/packaged.conf, then systemctl restart "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("status lacks %q: %s", want, out)
+		}
+	}
+	p.m.run(t, "chgrp", "www-data", "/etc/scgid/packaged.conf")
+	p.m.run(t, "systemctl", "restart", p.service())
+	if out, err := p.m.try("scgictl", "doctor", p.name); err != nil {
+		t.Errorf("mended, doctor says: %s", out)
+	}
+}
+
 // tree lists the files of a machine that a pool may have to do with.
 func (m *machine) tree(t *testing.T) []string {
 	t.Helper()

@@ -19,6 +19,7 @@ import (
 // createFlags are the flags of scgictl create.
 type createFlags struct {
 	shared   bool
+	as       string // an existing user
 	webGroup string
 	listen   []string
 	set      []string
@@ -33,7 +34,7 @@ func createCommand(c *ctl) *cobra.Command {
 		Use:   "create NAME [flags] -- COMMAND [ARG...]",
 		Short: "Set up a pool under systemd",
 		Long: `create writes what systemd needs to run COMMAND as the pool NAME: its
-configuration, a user of its own, and drop-ins of its units, which say who may
+configuration, a user of its own (or the one of --as), and drop-ins of its units, which say who may
 send requests. It says what to type next, and starts nothing. It never overwrites
 a file, and removes all that it wrote if one cannot be written.`,
 		Example: "  scgictl create wiki --set Worker.WorkingDirectory=/srv/wiki -- scgi-wsgi wiki.wsgi:application\n" +
@@ -62,6 +63,7 @@ a file, and removes all that it wrote if one cannot be written.`,
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&f.shared, "shared-user", false, "run it as the user scgid, like other pools that trust it")
+	flags.StringVar(&f.as, "as", "", "run it as `USER`, who exists, such as the one of the application's package")
 	flags.StringVar(&f.webGroup, "web-group", "", "`GROUP` of the web server, which may send requests (default: the first of "+
 		strings.Join(webGroups, ", ")+" that exists)")
 	flags.StringArrayVar(&f.listen, "listen", nil, "listen on `ADDRESS`, /path, @name or IP:PORT, instead of /run/scgid/NAME.sock (can be repeated)")
@@ -76,8 +78,11 @@ a file, and removes all that it wrote if one cannot be written.`,
 // create checks everything before it writes anything; with --dry-run that is all.
 // The notes come last: they are about the system with the files in place.
 func (c *ctl) create(ctx context.Context, name string, command []string, f createFlags) error {
-	if f.user && (f.shared || f.webGroup != "") {
-		return usage("--shared-user and --web-group are for pools of the system", "leave them out, or --user")
+	if f.user && (f.shared || f.as != "" || f.webGroup != "") {
+		return usage("--shared-user, --as and --web-group are for pools of the system", "leave them out, or --user")
+	}
+	if f.shared && f.as != "" {
+		return usage("--shared-user and --as exclude each other", "leave one of them out")
 	}
 	s, err := c.setup(name, f.root, f.user)
 	if err != nil {

@@ -14,6 +14,10 @@ func (p *plan) files(conf string) {
 		p.dropIn("service", p.userDropIn(), "it runs as "+p.user, "Service",
 			"User="+p.user, "Group="+p.user, "StateDirectoryMode=0750", "CacheDirectoryMode=0750")
 	}
+	if p.user != "" && p.user != sharedUser && !p.own {
+		p.dropIn("service", p.userDropIn(), "it runs as "+p.user, "Service",
+			"User="+p.user, "Group="+p.group, "StateDirectoryMode=0750", "CacheDirectoryMode=0750")
+	}
 	if label := busLabel(p.name); label != p.name {
 		p.dropIn("service", p.busDropIn(), "its name on the bus", "Service", "BusName=org.scgid1.app."+label)
 	}
@@ -32,7 +36,7 @@ func (p *plan) files(conf string) {
 	case secret && p.ofUser():
 		w.mode = 0o600
 	case secret: // the master reads it as the pool's user
-		w.mode, w.group = 0o640, p.user
+		w.mode, w.group = 0o640, p.group
 	}
 	p.add(w)
 }

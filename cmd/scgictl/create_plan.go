@@ -17,6 +17,7 @@ import (
 type plan struct {
 	*setup
 	user   string // that the pool runs as; empty for --user
+	group  string // of that user
 	own    bool   // the user is the pool's own
 	web    string // group that may send requests; empty: none
 	listen []string
@@ -56,7 +57,7 @@ func newPlan(s *setup, command []string, f createFlags) (*plan, error) {
 		p.listen = append(p.listen, addr)
 	}
 	if !s.ofUser() {
-		if err := p.findUser(f.shared); err != nil {
+		if err := p.findUser(f); err != nil {
 			return nil, err
 		}
 		if err := p.findWebGroup(f.webGroup); err != nil {
@@ -137,19 +138,21 @@ func (p *plan) addresses() []string {
 }
 
 // findUser chooses the user that the pool runs as.
-func (p *plan) findUser(shared bool) error {
-	if shared {
-		p.user = sharedUser
+func (p *plan) findUser(f createFlags) error {
+	switch {
+	case f.as != "":
+		return p.findExisting(f.as)
+	case f.shared:
+		p.user, p.group = sharedUser, sharedUser
 		return nil
 	}
 	p.own = true
 	var another bool
 	p.user, another = poolUser(p.name)
+	p.group = p.user
 	if another {
 		p.notes = append(p.notes, fmt.Sprintf("its user is called %s, because users' names have at most %d characters and no dot", p.user, userMax))
 	}
-	// A person's user has files to lose; see login.defs(5).
-	const personsFrom = 1000
 	uid, ok, err := p.id("passwd", p.user)
 	if err != nil {
 		return err
@@ -164,6 +167,48 @@ func (p *plan) findUser(shared bool) error {
 	}
 	return nil
 }
+
+// personsFrom is the first number of a person, who has files to lose; see
+// login.defs(5).
+const personsFrom = 1000
+
+// findExisting takes a user that somebody else has made.
+func (p *plan) findExisting(name string) error {
+	const how = "scgictl create NAME --as USER, of a package say; without --as the pool has a user of its own"
+	e, ok, err := p.entry("passwd", name)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return usage(fmt.Sprintf("there is no user %q", name), how)
+	case e.uid == 0:
+		return usage("--as "+name+": applications do not run as root", how)
+	}
+	group, ok, err := p.nameOf("group", e.gid)
+	if err == nil && !ok {
+		err = control.Errorf(control.CodeFailed, "the group of user %s, %d, does not exist", name, e.gid)
+	}
+	if err != nil {
+		return err
+	}
+	p.user, p.group = name, group
+	if e.uid >= personsFrom && e.uid < nobodyFrom {
+		p.notes = append(p.notes, fmt.Sprintf("%s is a person's user (uid %d): the application can read and write what that person can, as far as its sandbox allows", name, e.uid))
+	}
+	if other := p.userOf(); other != "" {
+		p.notes = append(p.notes, "user "+name+" is that of another pool, too: "+other+"; the two can read what the other keeps")
+	}
+	more := "its data"
+	if isPath(e.home) && e.home != "/" && !strings.HasPrefix(e.home, "/nonexistent") {
+		more = "its data, in " + e.home + " say"
+	}
+	p.notes = append(p.notes, "it may write to /var/lib/scgid/"+p.name+", /var/cache/scgid/"+p.name+" and temporary files only: if it has to write to "+more+
+		", add ReadWritePaths= below [Service] in systemctl edit "+p.unit("service"))
+	return nil
+}
+
+// nobodyFrom is the first number that is not a person's again: nobody's.
+const nobodyFrom = 65534
 
 // userOf returns a drop-in that gives our user to another pool.
 func (p *plan) userOf() string {

@@ -45,7 +45,7 @@ func (c *ctl) apply(ctx context.Context, p *plan) error {
 // writeAll writes the files in their order, and stops at the first error or when
 // ctx ends.
 func (c *ctl) writeAll(ctx context.Context, p *plan, d *tree.Draft) error {
-	if p.user == sharedUser {
+	if !p.own && !p.ofUser() {
 		if err := c.makeUsers(ctx, p); err != nil {
 			return err
 		}

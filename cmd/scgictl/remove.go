@@ -160,6 +160,9 @@ func (s *setup) userInDropIn() string {
 	}
 	for _, line := range strings.Split(string(text), "\n") {
 		if user, ok := strings.CutPrefix(line, "User="); ok {
+			if own, _ := poolUser(s.name); user != own {
+				return "" // of create --as
+			}
 			if _, there, _ := s.id("passwd", user); there {
 				return user
 			}

@@ -122,36 +122,82 @@ const usersMax = 64 << 20
 
 // id looks a user up in passwd or a group in group, as the system has them.
 func (s *setup) id(file, name string) (id uint32, ok bool, err error) {
-	text, err := s.ReadFile("/etc/"+file, usersMax)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return 0, false, fmt.Errorf("cannot look %s up: %w", name, err)
-	}
-	for _, line := range strings.Split(string(text), "\n") {
-		f := strings.Split(line, ":")
-		if len(f) < 4 || f[0] != name {
-			continue
-		}
-		n, err := strconv.ParseUint(f[2], 10, 32)
-		return uint32(n), err == nil, nil
-	}
-	if s.root == "" {
-		id, ok = otherID(file, name)
-	}
-	return id, ok, nil
+	e, ok, err := s.entry(file, name)
+	return e.uid, ok, err
 }
 
-// otherID asks what else knows users and groups of this system.
-func otherID(file, name string) (uint32, bool) {
-	text := ""
-	if file == "group" {
-		if g, err := user.LookupGroup(name); err == nil {
-			text = g.Gid
-		}
-	} else if u, err := user.Lookup(name); err == nil {
-		text = u.Uid
+// An idEntry is a line of passwd or group; a group has its number in uid.
+type idEntry struct {
+	name     string
+	uid, gid uint32
+	home     string
+}
+
+// entry looks a name up, with all that the line has.
+func (s *setup) entry(file, name string) (e idEntry, ok bool, err error) {
+	e, ok, err = s.find(file, func(e idEntry) bool { return e.name == name })
+	if !ok && err == nil && s.root == "" {
+		e, ok = otherEntry(file, name)
 	}
-	n, err := strconv.ParseUint(text, 10, 32)
-	return uint32(n), err == nil
+	if err != nil {
+		err = fmt.Errorf("cannot look %s up: %w", name, err)
+	}
+	return e, ok, err
+}
+
+// nameOf looks a number up.
+func (s *setup) nameOf(file string, id uint32) (name string, ok bool, err error) {
+	e, ok, err := s.find(file, func(e idEntry) bool { return e.uid == id })
+	if !ok && err == nil && s.root == "" {
+		if g, err := user.LookupGroupId(strconv.FormatUint(uint64(id), 10)); err == nil && file == "group" {
+			return g.Name, true, nil
+		}
+	}
+	return e.name, ok, err
+}
+
+// find returns the first line that is meant.
+func (s *setup) find(file string, meant func(idEntry) bool) (e idEntry, ok bool, err error) {
+	text, err := s.ReadFile("/etc/"+file, usersMax)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return e, false, err
+	}
+	for _, line := range strings.Split(string(text), "\n") {
+		if e, ok := parseID(line); ok && meant(e) {
+			return e, true, nil
+		}
+	}
+	return idEntry{}, false, nil
+}
+
+// parseID reads a line of passwd(5) or group(5).
+func parseID(line string) (e idEntry, ok bool) {
+	f := strings.Split(line, ":")
+	if len(f) < 4 {
+		return e, false
+	}
+	n, err := strconv.ParseUint(f[2], 10, 32)
+	e.name, e.uid = f[0], uint32(n)
+	if gid, err := strconv.ParseUint(f[3], 10, 32); err == nil && len(f) > 5 {
+		e.gid, e.home = uint32(gid), f[5]
+	}
+	return e, err == nil
+}
+
+// otherEntry asks what else knows users and groups of this system.
+func otherEntry(file, name string) (idEntry, bool) {
+	if file == "group" {
+		g, err := user.LookupGroup(name)
+		if err != nil {
+			return idEntry{}, false
+		}
+		return parseID(g.Name + "::" + g.Gid + ":")
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		return idEntry{}, false
+	}
+	return parseID(strings.Join([]string{u.Username, "", u.Uid, u.Gid, "", u.HomeDir, ""}, ":"))
 }
 
 // userMax is the longest name of a user that systemd takes; see sysusers.d(5).

@@ -104,8 +104,8 @@ func (c *ctl) unreadableConfig(j journal, u unitState) (text, hint string) {
 		return "", ""
 	}
 	for _, name := range strings.Fields(u.group + " " + u.groups) {
-		if gid, ok := otherID("group", name); ok {
-			a.Groups = append(a.Groups, gid)
+		if g, ok := otherEntry("group", name); ok {
+			a.Groups = append(a.Groups, g.uid)
 		}
 	}
 	for _, dir := range c.configs {
