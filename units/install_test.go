@@ -94,7 +94,7 @@ func TestInstalledUnitsNameTheInstalledPrograms(t *testing.T) {
 					t.Errorf("%s has not all commands", to)
 				}
 			}
-			for _, example := range []string{"strict.conf", "systemd-254.conf"} {
+			for _, example := range []string{"strict.conf", "systemd-254.conf", "write.conf", "sendmail.conf", "device.conf"} {
 				if !got[prefix[1:]+"/share/doc/scgid/examples/"+example] {
 					t.Errorf("there is no %s", example)
 				}

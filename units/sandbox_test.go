@@ -145,6 +145,55 @@ func (p *pool) upload(size int) {
 	}
 }
 
+// A CGI program that tries what the sandbox may forbid.
+const confined = `#!/bin/sh
+printf 'Content-Type: text/plain\r\n\r\n'
+{
+	/srv/scgid-test/setgid-id -gn
+	echo x >/srv/scgid-test/media/file && echo written
+	ls -d "$QUERY_STRING"
+	/usr/bin/python3 -c 'import os; os.setresuid(*os.getresuid()); print("same user")'
+} 2>&1
+`
+
+// The examples do what they are for, and it is forbidden without them.
+func TestDropInsGiveBackWhatTheSandboxTakes(t *testing.T) {
+	m := booted(t)
+	if err := put(m.path("/srv/scgid-test/confined.cgi"), confined, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m.run(t, "sh", "-c", "cp /usr/bin/id /srv/scgid-test/setgid-id && chgrp www-data /srv/scgid-test/setgid-id && chmod 2755 /srv/scgid-test/setgid-id")
+	m.run(t, "install", "-d", "-o", "scgid", "/srv/scgid-test/media")
+	p := newPool(t, "confined", "[Worker]\nExecStart=scgi-cgi /srv/scgid-test/confined.cgi\n")
+	says := func(what string) string {
+		r, err := ask(p.transport(), "/?/dev/kmsg")
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		return r.body
+	}
+	for _, c := range []struct{ example, from, to, without, with string }{
+		{"write.conf", "/srv/app/media", "/srv/scgid-test/media", "Read-only file system", "written\n"},
+		{"sendmail.conf", "", "", "scgid\n", "www-data\n"},
+		{"device.conf", "/dev/ttyUSB0", "/dev/kmsg", "'/dev/kmsg': No such file or directory", "\n/dev/kmsg\n"},
+	} {
+		t.Run(c.example, func(t *testing.T) {
+			if got := says("without"); !strings.Contains(got, c.without) || strings.Contains(got, c.with) || !strings.Contains(got, "same user") {
+				t.Errorf("without %s: %s", c.example, got)
+			}
+			p.dropIn(p.service(), c.example, strings.Replace(string(read(t, "examples/"+c.example)), c.from, c.to, 1))
+			verify(t, m.try, p.service())
+			m.run(t, "systemctl", "stop", p.service())
+			if got := says("with"); !strings.Contains(got, c.with) {
+				t.Errorf("with %s: %s", c.example, got)
+			}
+			_ = os.RemoveAll(m.path("/etc/systemd/system/" + p.service() + ".d"))
+			m.run(t, "systemctl", "daemon-reload")
+			m.run(t, "systemctl", "stop", p.service())
+		})
+	}
+}
+
 // The unit's network is not the socket's.
 func TestStrictSandboxServesATCPSocket(t *testing.T) {
 	p := newPool(t, "tcp", wsgi)

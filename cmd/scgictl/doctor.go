@@ -51,7 +51,7 @@ func doctorCommand(c *ctl) *cobra.Command {
 socket, its mode and the directories on the way to it, by connecting as the web
 server's user; the kernel's backlog; the master's descriptor limit; whether
 workers start; whether a request is answered; the control socket; whether nginx
-sends requests here; and the units of systemd. Each gives a line, and what to do
+sends requests here; what the sandbox forbade; and the units of systemd. Each gives a line, and what to do
 where something is wrong. The request is sent first: it starts a pool that waits
 for one.
 
@@ -106,13 +106,14 @@ type doctor struct {
 	status    *control.Status // nil: nobody told
 	statusErr error
 
-	units  []unitState // of systemd; nil where it does not run
-	broken *fault      // why the service does not start; nil if it does
-	web    *account    // nil: there is no such user
-	where  []string    // addresses of the listeners
-	tried  trial
-	nginx  *nginxConf // nil: there is none, or it cannot be read
-	site   string     // the name under which nginx serves the pool, if it has one
+	units    []unitState // of systemd; nil where it does not run
+	broken   *fault      // why the service does not start; nil if it does
+	web      *account    // nil: there is no such user
+	where    []string    // addresses of the listeners
+	tried    trial
+	nginx    *nginxConf // nil: there is none, or it cannot be read
+	symptoms []symptom
+	site     string // the name under which nginx serves the pool, if it has one
 }
 
 // doctor examines in the order of a request's way, so that the first failure is
@@ -124,7 +125,7 @@ func (c *ctl) doctor(ctx context.Context, name string, f doctorFlags) error {
 	}
 	for _, look := range []func(context.Context){
 		d.checkConfig, d.checkSockets, d.checkBacklogs, d.checkDescriptors,
-		d.checkWorkers, d.checkRequest, d.checkControl, d.checkNginx, d.checkUnits,
+		d.checkWorkers, d.checkRequest, d.checkControl, d.checkNginx, d.checkSandbox, d.checkUnits,
 	} {
 		look(ctx)
 		if ctx.Err() != nil {
@@ -160,6 +161,7 @@ func (d *doctor) prepare(ctx context.Context) error {
 	d.name = orElse(d.name, "NAME") // in hints
 	d.where = d.addresses()
 	d.readNginx(ctx)
+	d.readSymptoms(ctx)
 	if u := d.service(); u != nil && u.failing() {
 		f := d.faultOf(ctx, journal{pool: d.name, own: d.own}, *u)
 		d.broken = &f
