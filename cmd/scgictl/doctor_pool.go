@@ -230,5 +230,9 @@ func (d *doctor) hostHint() string {
 	if d.site != "" {
 		host = d.site
 	}
-	return "scgictl doctor " + d.name + " --host " + host
+	which := d.name
+	if d.file != "" {
+		which = "--config " + d.file
+	}
+	return "scgictl doctor " + which + " --host " + host
 }

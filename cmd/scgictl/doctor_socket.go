@@ -162,7 +162,7 @@ func (d *doctor) refused(path, looks string) {
 			"look for access control lists (getfacl "+path+") and for denials of AppArmor or SELinux in the journal")
 		return
 	}
-	text, hint := o.explain(d.web, d.name)
+	text, hint := o.explain(d.web, d.name, d.underSystemd())
 	d.add(bad, socketCheck, looks+": "+who+" cannot connect: "+text, hint)
 }
 
@@ -190,7 +190,7 @@ func (a *account) obstacle(path string) *obstacle {
 }
 
 // explain says what is wrong and what to do about it.
-func (o *obstacle) explain(a *account, pool string) (text, hint string) {
+func (o *obstacle) explain(a *account, pool string, systemd bool) (text, hint string) {
 	bit, right := uint32(mayWrite), "may not write to the socket"
 	if o.dir {
 		bit, right = maySearch, "may not search the directory "+o.path+" ("+describe(&o.st)+")"
@@ -200,6 +200,11 @@ func (o *obstacle) explain(a *account, pool string) (text, hint string) {
 	if o.st.Mode>>3&bit != 0 && o.st.Gid != 0 {
 		return fmt.Sprintf("it %s: it is not a member of group %s", right, group),
 			fmt.Sprintf("usermod -aG %s %s, then restart the web server", group, a.Name)
+	}
+	if !o.dir && o.st.Mode>>3&bit != 0 && !systemd {
+		dir := filepath.Dir(o.path)
+		return fmt.Sprintf("it %s: that is for group %s", right, group),
+			fmt.Sprintf("give the socket's directory a group that %s is in, which the socket then has: chgrp %s %s && chmod g+s %s; then start the pool again", a.Name, groupName(a.GID), dir, dir)
 	}
 	if !o.dir && o.st.Mode>>3&bit != 0 {
 		return fmt.Sprintf("it %s: that is for group %s", right, group),

@@ -57,6 +57,12 @@ func TestDoctorFindsAWrongMode(t *testing.T) {
 	s.finds([]string{"socket"}, "(srw------- root root): nobody cannot connect: it may not write to the socket: the mode is 0600", "ListenMode=0660")
 }
 
+func TestDoctorNamesNoUnitWithoutSystemd(t *testing.T) {
+	needsRoot(t)
+	s := newSite(t, "good", "ListenMode=0660", serving)
+	s.finds([]string{"socket"}, "that is for group root", "chmod g+s "+filepath.Dir(s.listen)+"; then start the pool again")
+}
+
 func TestDoctorFindsAMissingGroup(t *testing.T) {
 	needsRoot(t)
 	s := newSite(t, "good", "ListenMode=0660", serving)

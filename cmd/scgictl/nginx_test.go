@@ -156,7 +156,7 @@ func TestDoctorAsksForTheSite(t *testing.T) {
 	d, _ := s.doctor("--uri", "/django")
 	i := slices.IndexFunc(d.Checks, func(k check) bool { return k.Check == "request" })
 	if k := d.Checks[i]; k.Grade != notable || !strings.Contains(k.Text, `GET /django: 400`) || !strings.Contains(k.Text, `does not take the host "localhost"`) ||
-		k.Hint != "scgictl doctor site --host wiki.example.org" {
+		k.Hint != "scgictl doctor --config "+s.conf+" --host wiki.example.org" {
 		t.Errorf("%+v", k)
 	}
 	if i := slices.IndexFunc(d.Checks, func(k check) bool { return k.Check == "nginx" }); i < 0 || d.Checks[i].Grade != bad {
