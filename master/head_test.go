@@ -75,7 +75,7 @@ func TestABadRequestIsAnsweredWithoutAWorker(t *testing.T) {
 	both(t, "plain", noWorkers, func(t *testing.T, r *rig) {
 		for _, tt := range []struct{ sent, status string }{
 			{"hello", "400 Bad Request"},
-			{"GET / HTTP/1.1\r\n\r\n", "400 Bad Request"},
+			{"+5:hello,", "400 Bad Request"},
 			{"0:,", "400 Bad Request"},
 			{"17:CONTENT_LENGTH\x000\x00;", "400 Bad Request"},
 			{"24:REQUEST_METHOD\x00GET\x00SCGI\x00,", "400 Bad Request"},
