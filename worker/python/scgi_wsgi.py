@@ -2059,11 +2059,8 @@ def main(argv=None):
         freeze()  # what the import left stays: no collection needs to look at it again
     if worker.slots > PAGE_SLOTS:
         link.page.forked()
-    page = b"" if link.page.words is None else b"
-PAGE=1"
-    link.send(b"READY=1
-SLOTS=%d
-DUMPSIGNAL=USR2" % worker.slots + page)
+    page = b"" if link.page.words is None else b"\nPAGE=1"
+    link.send(b"READY=1\nSLOTS=%d\nDUMPSIGNAL=USR2" % worker.slots + page)
     status = 0
     try:
         worker.serve()
