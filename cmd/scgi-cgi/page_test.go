@@ -28,10 +28,11 @@ func TestAReplyBeginsWithWhatTheProgramWrites(t *testing.T) {
 	defer page.Close()
 
 	dir := t.TempDir()
-	here, fifo := filepath.Join(dir, "here"), filepath.Join(dir, "fifo")
+	here, fifo, last := filepath.Join(dir, "here"), filepath.Join(dir, "fifo"), filepath.Join(dir, "last")
 	must(t, unix.Mkfifo(here, 0o600))
 	must(t, unix.Mkfifo(fifo, 0o600))
-	script := "echo here >" + here + "; read x <" + fifo + "; printf 'Content-Type: text/plain\\n\\n'; echo hello; read x <" + fifo
+	must(t, unix.Mkfifo(last, 0o600)) // of its own: who opens a pipe before its last writer has closed it reads its end
+	script := "echo here >" + here + "; read x <" + fifo + "; printf 'Content-Type: text/plain\\n\\n'; echo hello; read x <" + last
 	m := launchChanged(t, func(cmd *exec.Cmd) {
 		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
 		cmd.Env = append(cmd.Env, link.EnvPage+"=4")
@@ -62,7 +63,7 @@ func TestAReplyBeginsWithWhatTheProgramWrites(t *testing.T) {
 	if is := progress(); is != (link.Progress{Begun: true}) {
 		t.Errorf("after the program has written: %+v", is)
 	}
-	must(t, os.WriteFile(fifo, []byte("go\n"), 0))
+	must(t, os.WriteFile(last, []byte("go\n"), 0))
 	io.Copy(io.Discard, c)
 	if is := progress(); is != (link.Progress{Begun: true, Finished: true, Code: 200, Bytes: 6}) {
 		t.Errorf("at the end: %+v", is)
