@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync/atomic"
 	"time"
 
 	tea "github.com/charmbracelet/bubbletea"
@@ -58,15 +59,15 @@ func (c *ctl) topReader(ctx context.Context, t *target) *api.Client {
 	if c.uid != 0 {
 		return t.Client
 	}
-	r, known := api.NewClient(t.Socket()), 0
+	r, known := api.NewClient(t.Socket()), new(atomic.Int64)
 	r.Verify(func(p api.Peer) error {
-		if p.PID == known {
+		if int64(p.PID) == known.Load() {
 			return nil
 		}
 		if _, err := t.Status(ctx); err != nil {
 			return err
 		}
-		known = p.PID // looks follow one another
+		known.Store(int64(p.PID))
 		return nil
 	})
 	return r
