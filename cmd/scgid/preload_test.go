@@ -197,8 +197,8 @@ func look(t *testing.T, level string, n int) (all []seen) {
 		done.Add(1)
 		go func() {
 			defer done.Done()
-			answers[i], err = p.get("/")
-			if err != nil {
+			var err error
+			if answers[i], err = p.get("/"); err != nil {
 				t.Error(err)
 			}
 		}()

@@ -2100,6 +2100,7 @@ class Maker:
 
     def __init__(self, link, level, forks=None):
         self.link = link
+        link.page.forked()  # serves nothing
         self.level = level
         self.forks = forks
 
@@ -2173,13 +2174,17 @@ class Maker:
     def begin(self, text, fds):
         """In the worker: puts everything where it would be had the worker been executed."""
         self.link.sock.close()
-        page = open_page(fds[1]) if len(fds) % 2 == 0 else Page()
         if len(fds) > 2:
             put_output(fds[-2:])
             environ.pop("JOURNAL_STREAM", None)  # comes again, if there is one
-        for fd in fds[1:]:
-            close_fd(fd)
-        link = Link(Socket(fileno=raise_fd(fds[0], HIGH_FD)), page)
+            for fd in fds[-2:]:
+                close_fd(fd)
+        sock = Socket(fileno=raise_fd(fds[0], HIGH_FD))
+        page = Page()
+        if len(fds) % 2 == 0:
+            page = open_page(fds[1])  # takes the lowest number, as in take_page
+            close_fd(fds[1])
+        link = Link(sock, page)
         link.sock.setblocking(True)
         for line in text.split(b"\n"):
             if line.startswith(b"VAR="):
