@@ -18,7 +18,7 @@ func TestDefaultsAreThoseOfTheTable(t *testing.T) {
 	want := &Config{Name: "app", Files: []string{"app.conf"}}
 	want.Pool = Pool{ListenMode: 0o660, Limits: control.Limits{MinWorkers: 1, MaxWorkers: 8, MinIdle: 1, MaxIdle: 4},
 		IdleTimeout: time.Minute, ReloadSurge: 1}
-	want.Worker = Worker{ExecStart: []string{"/bin/w"}, Preload: "worker", StartTimeout: time.Minute, StopTimeout: 30 * time.Second,
+	want.Worker = Worker{ExecStart: []string{"/bin/w"}, Preload: "no", StartTimeout: time.Minute, StopTimeout: 30 * time.Second,
 		OOMScoreAdjust: 100}
 	want.Request = Request{HeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
 	want.Queue = Queue{Timeout: 30 * time.Second}

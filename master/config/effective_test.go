@@ -140,7 +140,7 @@ Worker.Environment=A=… < --set
 Worker.Environment=B=… < DROP:2
 Worker.Environment=C=… < DROP:2
 Worker.EnvironmentFile=-/etc/app.env < DROP:3
-Worker.Preload=worker < default
+Worker.Preload=no < default
 Worker.StartTimeoutSec=1min < default
 Worker.StopTimeoutSec=30s < default
 Worker.LimitNOFILE= < default

@@ -108,7 +108,7 @@ var keys = []Key{
 		"Files of KEY=VALUE lines, read for each generation; they override Environment=. " +
 			"A file with \"-\" in front of its path may be missing.",
 		envFiles(func(c *Config) *[]EnvFile { return &c.Worker.EnvironmentFile })},
-	{"Worker", "Preload", "worker",
+	{"Worker", "Preload", "no",
 		"What is loaded once for all workers of a generation, in a process that makes them by fork: worker, the program itself and " +
 			"what it needs, but nothing of the application; application, that too; no, nothing. Memory that is not written to is " +
 			"shared then. A program that cannot do it is started for each worker, as with no; scgi-wsgi can. See scgi-wsgi(1) " +
