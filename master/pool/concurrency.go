@@ -8,7 +8,7 @@ import (
 const (
 	// LookAgain is the pause between two looks while a request is held back
 	// though a worker is free: so long may a CPU be idle.
-	LookAgain = 2 * time.Millisecond
+	LookAgain = 4 * time.Millisecond
 
 	// LookLazily is the pause while nothing is held back, but more requests are
 	// at workers than there are CPUs.
