@@ -162,27 +162,36 @@ func (l *loop) preloadFails(g *generation, why string) {
 // preloadMessage takes what a process says about preloading. used is false where
 // the message is a worker's.
 func (l *loop) preloadMessage(w *worker, m link.Message) (used bool, err error) {
-	trying := w.of.preload.trying == w
+	about := m.Preload != nil || m.Refused != nil
 	switch {
-	case w.State == preloaded && m.Worker != 0 && m.Failed != nil:
-		l.notForked(w, m.Worker, printable(m.Failed))
-	case w.State == preloaded && trying && m.Failed != nil:
-		w.Failed = printable(m.Failed)
-	case w.State != preloaded && m.Preload == nil && m.Refused == nil && m.Worker == 0:
+	case w.State != preloaded && !about && m.Worker == 0:
 		return false, nil
+	case w.State == preloaded && m.Failed != nil && m.Worker != 0:
+		l.notForked(w, m.Worker, printable(m.Failed))
+	case w.State == preloaded && m.Failed != nil && w.of.preload.trying == w:
+		w.Failed = printable(m.Failed)
 	case w.State == killed || w.Ordered:
-	case !trying || m.Worker != 0 || m.Preload == nil && m.Refused == nil:
+	case !about || m.Worker != 0 || w.of.preload.trying != w:
 		return true, &link.ParseError{Reason: "it was not asked to be a preloaded process, or says what is not for one"}
+	default:
+		return true, l.announced(w, m)
+	}
+	return true, nil
+}
+
+// announced takes what a process says that was asked to be a preloaded one.
+func (l *loop) announced(w *worker, m link.Message) error {
+	switch {
 	case m.Refused != nil:
 		l.refusesPreload(w, printable(m.Refused))
 	case string(m.Preload) != w.Asked:
-		return true, &link.ParseError{Reason: "PRELOAD= is not the level that it was asked for"}
+		return &link.ParseError{Reason: "PRELOAD= is not the level that it was asked for"}
 	case m.Ready:
 		l.becomePreloaded(w)
 	default:
 		w.Announced = true
 	}
-	return true, nil
+	return nil
 }
 
 // becomePreloaded takes READY=1 of a process that makes workers: w and those that

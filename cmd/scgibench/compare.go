@@ -96,13 +96,9 @@ func (c *comparing) plan(kinds []servers.Kind) (compare.Plan, error) {
 	if c.short {
 		plan = compare.Short()
 	}
-	var clients []compare.Clients
-	for _, s := range c.clients {
-		one, err := compare.ParseClients(s)
-		if err != nil {
-			return plan, fmt.Errorf("--clients: %v", err)
-		}
-		clients = append(clients, one)
+	clients, err := clientsOf(c.clients)
+	if err != nil {
+		return plan, err
 	}
 	if c.rounds < 0 || c.rounds > 1000 || c.time < 0 || c.time > time.Hour {
 		return plan, fmt.Errorf("--rounds must be at most 1000, --round at most 1h, and neither negative")
@@ -117,6 +113,18 @@ func (c *comparing) plan(kinds []servers.Kind) (compare.Plan, error) {
 		plan.Form += ", with changes,"
 	}
 	return plan, plan.Select(kinds, c.apps, c.names, c.workers, clients)
+}
+
+// clientsOf reads --clients; nil is none.
+func clientsOf(texts []string) (all []compare.Clients, err error) {
+	for _, s := range texts {
+		one, err := compare.ParseClients(s)
+		if err != nil {
+			return nil, fmt.Errorf("--clients: %v", err)
+		}
+		all = append(all, one)
+	}
+	return all, nil
 }
 
 func (c *comparing) run(cmd *cobra.Command, _ []string) error {

@@ -106,42 +106,60 @@ func (p *nginxParser) include(words []string, depth int) []directive {
 
 // nginxTokens are words without their quotes, and ; { } with a NUL in front.
 func nginxTokens(text string) []string {
-	var tokens []string
-	var word strings.Builder
-	started := false
-	end := func() {
-		if started {
-			tokens = append(tokens, word.String())
-		}
-		word.Reset()
-		started = false
+	x := nginxLexer{text: text}
+	for ; x.at < len(x.text); x.at++ {
+		x.next(x.text[x.at])
 	}
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '#' && !started:
-			for i+1 < len(text) && text[i+1] != '\n' {
-				i++
-			}
-		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
-			end()
-		case c == ';', c == '{' && !strings.HasSuffix(word.String(), "$"), c == '}' && !strings.Contains(word.String(), "${"):
-			end()
-			tokens = append(tokens, "\x00"+string(c))
-		case (c == '"' || c == '\'') && !started:
-			started = true
-			for i++; i < len(text) && text[i] != c; i++ {
-				if text[i] == '\\' && i+1 < len(text) {
-					i++
-				}
-				word.WriteByte(text[i])
-			}
-		default:
-			started = true
-			word.WriteByte(c)
+	x.end()
+	return x.tokens
+}
+
+type nginxLexer struct {
+	text    string
+	at      int
+	word    strings.Builder
+	started bool // a word, which may be empty in quotes
+	tokens  []string
+}
+
+// next takes the byte at x.at, and what belongs to it.
+func (x *nginxLexer) next(c byte) {
+	switch {
+	case c == '#' && !x.started:
+		for x.at+1 < len(x.text) && x.text[x.at+1] != '\n' {
+			x.at++
 		}
+	case strings.IndexByte(" \t\r\n", c) >= 0:
+		x.end()
+	case c == ';', c == '{' && !strings.HasSuffix(x.word.String(), "$"), c == '}' && !strings.Contains(x.word.String(), "${"):
+		x.end()
+		x.tokens = append(x.tokens, "\x00"+string(c))
+	case (c == '"' || c == '\'') && !x.started:
+		x.quoted(c)
+	default:
+		x.started = true
+		x.word.WriteByte(c)
 	}
-	end()
-	return tokens
+}
+
+// quoted takes a word up to the quote that ends it.
+func (x *nginxLexer) quoted(quote byte) {
+	x.started = true
+	for x.at++; x.at < len(x.text) && x.text[x.at] != quote; x.at++ {
+		if x.text[x.at] == '\\' && x.at+1 < len(x.text) {
+			x.at++
+		}
+		x.word.WriteByte(x.text[x.at])
+	}
+}
+
+// end ends a word, if there is one.
+func (x *nginxLexer) end() {
+	if x.started {
+		x.tokens = append(x.tokens, x.word.String())
+	}
+	x.word.Reset()
+	x.started = false
 }
 
 // nginxPasses are all ways on which nginx sends requests elsewhere.

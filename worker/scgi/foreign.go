@@ -30,15 +30,18 @@ func Foreign(b []byte) Protocol {
 		return Proxy
 	case isHTTP(b):
 		return HTTP
-	case len(b) >= 3 && b[0] == 22 && b[1] == 3 && b[2] <= 4: // RFC 8446, 5.1: a handshake record
+	case isTLS(b):
 		return TLS
-	case len(b) >= 4 && b[0] == 1 && b[1] == 1 && b[2] == 0 && b[3] == 1: // FastCGI 1.0, 3.3: version 1, FCGI_BEGIN_REQUEST, request 1
+	case bytes.HasPrefix(b, []byte{1, 1, 0, 1}): // FastCGI 1.0, 3.3: version 1, FCGI_BEGIN_REQUEST, request 1
 		return FastCGI
 	case isUWSGI(b):
 		return UWSGI
 	}
 	return NotForeign
 }
+
+// isTLS looks for a handshake record (RFC 8446, 5.1).
+func isTLS(b []byte) bool { return len(b) >= 3 && b[0] == 22 && b[1] == 3 && b[2] <= 4 }
 
 // isHTTP looks for a request line: a method in capitals, a blank, and a target.
 func isHTTP(b []byte) bool {
