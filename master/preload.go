@@ -166,10 +166,8 @@ func (l *loop) preloadMessage(w *worker, m link.Message) (used bool, err error) 
 	switch {
 	case w.State != preloaded && !about && m.Worker == 0:
 		return false, nil
-	case w.State == preloaded && m.Failed != nil && m.Worker != 0:
-		l.notForked(w, m.Worker, printable(m.Failed))
-	case w.State == preloaded && m.Failed != nil && w.of.preload.trying == w:
-		w.Failed = printable(m.Failed)
+	case w.State == preloaded && m.Failed != nil && (m.Worker != 0 || w.of.preload.trying == w):
+		l.preloadedFails(w, m)
 	case w.State == killed || w.Ordered:
 	case !about || m.Worker != 0 || w.of.preload.trying != w:
 		return true, &link.ParseError{Reason: "it was not asked to be a preloaded process, or says what is not for one"}
@@ -177,6 +175,15 @@ func (l *loop) preloadMessage(w *worker, m link.Message) (used bool, err error) 
 		return true, l.announced(w, m)
 	}
 	return true, nil
+}
+
+// preloadedFails takes FAILED= of w: it cannot make a worker, or is of no use.
+func (l *loop) preloadedFails(w *worker, m link.Message) {
+	if m.Worker != 0 {
+		l.notForked(w, m.Worker, printable(m.Failed))
+		return
+	}
+	w.Failed = printable(m.Failed)
 }
 
 // announced takes what a process says that was asked to be a preloaded one.

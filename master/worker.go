@@ -80,9 +80,8 @@ type workerFacts struct {
 	Link    int  // our end
 	End     int  // our duplicate of its end: what it did not receive comes back from there
 	Watched bool // our end is in the epoll set
-	Page    int  // the memory that it shares with us; -1 is none
-	Paged   bool // it says there what it has finished
-	Dones   uint64
+
+	pageFacts
 
 	Slots  int
 	Served uint64
@@ -106,6 +105,13 @@ type workerFacts struct {
 
 	Chat      int // messages since ChatSince
 	ChatSince Time
+}
+
+// pageFacts are about the memory in which a worker says what it has finished.
+type pageFacts struct {
+	Page  int    // its descriptor; -1 is none
+	Paged bool   // the worker uses it
+	Dones uint64 // DONE=, which are fewer with it
 }
 
 // stamp tells w from a former owner of its index.
@@ -136,7 +142,7 @@ type workers struct {
 // add makes a worker in no state.
 func (s *workers) add(of *generation, now Time) *worker {
 	s.LastID++
-	w := &worker{of: of, workerFacts: workerFacts{ID: s.LastID, Link: -1, End: -1, Page: -1, Began: now}}
+	w := &worker{of: of, workerFacts: workerFacts{ID: s.LastID, Link: -1, End: -1, pageFacts: pageFacts{Page: -1}, Began: now}}
 	w.proc.FD = -1
 	w.offered.of, w.timer.of = w, w
 	i := slices.Index(s.all, nil)
