@@ -2237,15 +2237,28 @@ def refuse(link, known):
 
 
 def threads():
-    """Names the threads of this process but for its first."""
+    """Names the threads of this process but for its first. One that was joined may be
+    there for another moment."""
+    for _ in range(50):
+        found = threads_now()
+        if not found:
+            break
+        sleep(0.002)
+    return found
+
+
+def threads_now():
     names = {thread.native_id: thread.name for thread in threading.enumerate()}
     found = []
     for task in listdir("/proc/self/task"):
         if int(task) != getpid():
             name = names.get(int(task))
             if name is None:
-                with open("/proc/self/task/%s/comm" % task) as comm:
-                    name = "of a library, %s" % comm.read().strip()
+                try:
+                    with open("/proc/self/task/%s/comm" % task) as comm:
+                        name = "of a library, %s" % comm.read().strip()
+                except OSError:
+                    continue  # it has just ended
             found.append("thread %r" % name)
     return sorted(found)
 
