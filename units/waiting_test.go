@@ -34,6 +34,6 @@ func TestAPoolThatWaitsIsListedWithItsSocket(t *testing.T) {
 	p.waitShow(p.service(), "NRestarts", func(n string) bool { return n != "0" })
 	p.wait("the failure is told", func() bool {
 		out, err := p.m.try("scgictl", "status", p.name)
-		return err != nil && strings.Contains(out, "systemd cannot start scgid@waits: exit-code")
+		return err != nil && strings.Contains(out, "waits is not running: scgid@waits.service is ") && strings.Contains(out, "exit-code, status 2")
 	})
 }
