@@ -37,7 +37,16 @@ func (l *loop) busyLimit() int {
 // others are at work.
 func (l *loop) holds(w *worker) bool {
 	limit := l.busyLimit()
-	if limit == 0 || w.Slots > 1 || l.limits.room > 0 || l.busy() < limit+l.limits.old {
+	if limit == 0 || w.Slots > 1 {
+		return false
+	}
+	if l.limits.Now.MaxBusy == control.BusyAuto {
+		if l.limits.room > 0 {
+			return false
+		}
+		limit += l.limits.old
+	}
+	if l.busy() < limit {
 		return false
 	}
 	l.measureWithin(pool.LookAgain)

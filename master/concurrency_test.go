@@ -16,6 +16,7 @@ func busyAtMost(n int, limit control.BusyLimit) func(*Settings) {
 func TestNoMoreThanMaxBusyAreAtWork(t *testing.T) {
 	checkFDs(t)
 	r := begin(t, "plain", busyAtMost(3, 1))
+	r.inLoop(func(l *loop) { l.limits.old, l.limits.room = 2, 2 }) // from when it was auto
 	r.idle(3)
 	c, let := r.held("first")
 	second := r.send("/pid")

@@ -14,6 +14,7 @@ type forkRequest struct {
 	link, end      int // of the worker's link: ours, and its
 	page           int // that it shares with us; -1 is none
 	shared         *link.Page
+	pageErr        error // why there is none
 	stdout, stderr int
 	vars           []string
 	first          bool // the worker has the output that the preloaded process began with
@@ -55,8 +56,7 @@ func (r *forkRequest) prepare(c process.Command, journal, own string, t *canary)
 	if r.err = link.Credentials(r.link, true); r.err != nil {
 		return
 	}
-	// Without a page it says by DONE what it has finished.
-	r.page, r.shared, _ = newPage()
+	r.page, r.shared, r.pageErr = newPage()
 	closeTap := func() {}
 	switch {
 	case r.first:
@@ -140,6 +140,9 @@ func (r *forkRequest) send(id uint64, p *worker) error {
 func (l *loop) asked(w *worker, r forkRequest) {
 	p := w.maker
 	r.done()
+	if r.pageErr != nil {
+		l.warnNoPage(w, r.pageErr)
+	}
 	if r.first {
 		p.piped = false
 	}

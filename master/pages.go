@@ -55,6 +55,10 @@ func newPage() (fd int, p *link.Page, err error) {
 	return fd, p, nil
 }
 
+func (l *loop) warnNoPage(w *worker, err error) {
+	l.warnRateLimited(warnPage, "a worker has no page and says by DONE what it has finished", "worker", w.ID, "err", err)
+}
+
 // dropPage is for a worker that does not use its page, or is forgotten.
 func (w *worker) dropPage() {
 	w.page.Close()

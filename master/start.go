@@ -159,7 +159,7 @@ func (l *loop) started(w *worker, b spawned) {
 	}
 	w.proc, w.Link, w.End, w.Page, w.page = b.proc, b.link, b.end, b.page, b.shared
 	if b.pageErr != nil {
-		l.warnRateLimited(warnPage, "a worker has no page and says by DONE what it has finished", "worker", w.ID, "err", b.pageErr)
+		l.warnNoPage(w, b.pageErr)
 	}
 	if why := w.proc.Unjournaled; why != nil {
 		l.warnRateLimited(warnJournal, "a worker has no stream of its own in the journal, its lines are among the master's", "worker", w.ID, "err", why)
