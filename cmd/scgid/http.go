@@ -68,17 +68,17 @@ func sized(next http.Handler) http.Handler {
 			return
 		}
 		spool, n, err := spooled(r.Body, frontBody)
-		switch {
-		case err != nil:
+		if err != nil {
 			http.Error(w, "The request's body could not be kept until its length is known: "+err.Error()+".", http.StatusInternalServerError)
 			return
-		case n > frontBody:
-			http.Error(w, "The request's body is longer than 1 GiB, and its length was not told.", http.StatusRequestEntityTooLarge)
-		default:
-			r.Body, r.ContentLength, r.TransferEncoding = spool, n, nil
-			next.ServeHTTP(w, r)
 		}
-		spool.Close()
+		defer spool.Close() // the proxy panics when its client has gone
+		if n > frontBody {
+			http.Error(w, "The request's body is longer than 1 GiB, and its length was not told.", http.StatusRequestEntityTooLarge)
+			return
+		}
+		r.Body, r.ContentLength, r.TransferEncoding = spool, n, nil
+		next.ServeHTTP(w, r)
 	})
 }
 
